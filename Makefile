@@ -1,0 +1,50 @@
+# `make demo` and `make test` do all set-up themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+.DEFAULT_GOAL := help
+
+.PHONY: help setup demo test lint bench protos docs clean
+
+help:
+	@echo 'make demo    the main job, end to end, in about a minute'
+	@echo 'make test    every test'
+	@echo 'make lint    ruff, mypy --strict, the layers of the house'
+	@echo 'make bench   measurements, as ratios to peers in the same run'
+	@echo 'make docs    the generated pages of docs/'
+	@echo 'make protos  the stubs of protos/, from the .proto files'
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[analysis]' --group test --group lint
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/python -m examples.demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
+	@$(BIN)/python -m benchmarks
+
+docs: $(READY)
+	$(BIN)/python -m packhorse.cli.reference docs
+
+protos: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group protos
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --mypy_out=. --grpc_python_out=. --mypy_grpc_out=. protos/packhorse/v1/*.proto
+
+clean:
+	rm -rf $(VENV) build dist

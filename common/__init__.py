@@ -1,0 +1,1 @@
+"""What every server needs: names, configuration, commands, starting and stopping."""

@@ -1,0 +1,1 @@
+"""The disk node: one pool, its bytes, its purge, its stage commands."""

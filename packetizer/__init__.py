@@ -1,0 +1,1 @@
+"""The work node: which worker does which part of which file."""

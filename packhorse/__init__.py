@@ -1,0 +1,1 @@
+"""What people hold: the Python API, the command line, the worker."""

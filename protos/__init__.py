@@ -1,0 +1,1 @@
+"""Packhorse's gRPC contract: the .proto files and the stubs generated from them."""
