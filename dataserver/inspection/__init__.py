@@ -1,0 +1,14 @@
+"""Looking into files once, when they are staged, so that nobody must later.
+
+`Inspector` is the whole door of this package; what it finds is a `Content`.
+Files that are neither ROOT nor Parquet are told by their first and last bytes.
+The others are opened in a child process (`dataserver.inspection.child`), so that
+no file, however garbled, can hang, bloat or crash the server.
+"""
+
+from __future__ import annotations
+
+from dataserver.inspection.content import Content, Format, Table
+from dataserver.inspection.inspector import Inspector
+
+__all__ = ["Content", "Format", "Inspector", "Table"]
