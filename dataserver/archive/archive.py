@@ -30,15 +30,15 @@ class Archive:
         lfn: str,
         target: Path,
         *,
-        size_bytes: int = 0,
-        limit_bytes: int = 0,
+        size_bytes: int | None = None,
+        limit_bytes: int | None = None,
         on_start: Callable[[int], None] | None = None,
     ) -> Fetched:
         """Brings one file to `target`, which must not exist yet; its directory must.
 
-        `size_bytes` is what the file is expected to have (0: unknown, also the
-        command's `{size}`); a target that grows beyond `limit_bytes` (0: no
-        limit) is stopped as NO_SPACE. `on_start` is given the command's process
+        `size_bytes` is what the file is expected to have and the command's `{size}`
+        (0 there if unknown). A target that grows beyond `limit_bytes` is stopped
+        as NO_SPACE. `on_start` is given the command's process
         id, which is its group's as well, before anything can fail. When the task
         is cancelled the command's whole group is dead before CancelledError
         leaves here. What lies at `target` after a failure is the caller's to

@@ -22,14 +22,13 @@ class Presence(Enum):
 class ArchiveFile:
     """One file as the archive sees it.
 
-    `size_bytes` 0 with `size_known` False means that nobody told. `reason` is one
-    line saying why, when the file is not there or that is not known.
+    `size_bytes` and `checksum` are None where nobody told. `reason` is one line
+    saying why, when the file is not there or that is not known.
     """
 
     lfn: str
     presence: Presence
-    size_bytes: int = 0
-    size_known: bool = False
+    size_bytes: int | None = None
     checksum: Checksum | None = None
     reason: str = ""
 
@@ -49,8 +48,8 @@ class Fetched:
     """How one fetch ended.
 
     `reason` is one line for people, empty when done. `size_bytes` is what lies at
-    the target. `exit_code` is the command's; None for the built-in copier, or
-    when the command never ran or was killed. `output` is the tail of what the
+    the target. `exit_code` is the command's, negative for the signal that killed
+    it; None for the built-in copier, or when the command never ran. `output` is the tail of what the
     command wrote.
     """
 
