@@ -1,0 +1,70 @@
+"""One file has one name, whatever is thrown at the doors."""
+
+from __future__ import annotations
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from common.errors import NameRefused
+from common.names import NameMap, NameRule, normalise, normalise_all
+
+#: Texts that are near the rules: most generated ones would miss all of them.
+nearly_names = st.lists(
+    st.sampled_from(["/", "//", ".", "..", "a", "store", ".incoming", "%2F", "é", "\n", "\0"])
+    | st.text(max_size=3),
+    max_size=8,
+).map(lambda parts: "/" + "".join(parts))
+any_text = st.text() | nearly_names
+components = st.text(st.characters(codec="utf-8", exclude_characters="/", exclude_categories=["C"]))
+clean_names = (
+    st.lists(components.filter(lambda part: part not in {"", ".", ".."}), min_size=1, max_size=4)
+    .map(lambda parts: "/" + "/".join(parts))
+    .filter(lambda name: not name.startswith(("/.incoming", "/.packhorse")))
+)
+
+
+def judged(lfn: str) -> str | None:
+    try:
+        return normalise(lfn)
+    except NameRefused:
+        return None
+
+
+@given(any_text)
+def test_what_is_accepted_is_safe_and_stays_as_it_is(lfn: str) -> None:
+    name = judged(lfn)
+    if name is None:
+        return
+    assert normalise(name) == name
+    assert name.startswith("/")
+    assert not name.endswith("/")
+    assert not {"", ".", ".."} & set(name.split("/")[1:])
+    assert "\n" not in name
+    assert "\0" not in name
+    assert len(name.encode()) <= 4096
+
+
+@given(st.lists(any_text, max_size=6))
+@example(["/a\n/b", "/c"])
+@example(["/a\n", "b"])
+def test_a_batch_is_judged_as_its_names_one_by_one(lfns: list[str]) -> None:
+    alone = [judged(lfn) for lfn in lfns]
+    try:
+        together = list(normalise_all(lfns))
+    except NameRefused:
+        assert None in alone
+    else:
+        assert together == alone
+
+
+@given(clean_names, st.lists(st.sampled_from(["/", "/./", "//"]), min_size=8, max_size=8))
+def test_more_slashes_and_dots_make_no_other_name(name: str, joints: list[str]) -> None:
+    parts = name.split("/")[1:]
+    spelt = "".join(joint + part for joint, part in zip(joints, parts, strict=False))
+    assert normalise(spelt) == name == normalise(spelt + joints[-1])
+
+
+@given(clean_names)
+def test_different_names_have_different_archive_names(name: str) -> None:
+    names = NameMap([NameRule(prefix="/", archive="/archive")], exports=["/"])
+    assert names.archive_name(name) == "/archive" + name

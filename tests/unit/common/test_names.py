@@ -1,0 +1,153 @@
+"""Names are spelt in one way, refused with a reason, and mapped to the archive's."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from common.errors import NameRefused
+from common.names import NameMap, NameRule, normalise, normalise_all
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("/store/a.root", "/store/a.root"),
+        ("//store//a.root", "/store/a.root"),
+        ("/store/./a.root", "/store/a.root"),
+        ("/./store/a.root/", "/store/a.root"),
+        ("/store/a.root/.", "/store/a.root"),
+        ("/store/.hidden", "/store/.hidden"),
+        ("/store/...", "/store/..."),
+        ("/store/a b", "/store/a b"),
+        ("/store/Zürich/漢字", "/store/Zürich/漢字"),
+        ("/store/100%2Fdone", "/store/100%2Fdone"),
+        ("/store/.incoming/x", "/store/.incoming/x"),
+        ("/" + "é" * 127, "/" + "é" * 127),
+    ],
+)
+def test_spelling_variants_meet_in_one_name(given: str, name: str) -> None:
+    assert normalise(given) == name
+    assert list(normalise_all(["/x", given, "/y"])) == ["/x", name, "/y"]
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("", "start with '/'"),
+        ("store/a", "start with '/'"),
+        ("/", "names no file"),
+        ("/./.", "names no file"),
+        ("/store/../etc/passwd", "'..'"),
+        ("/..", "'..'"),
+        ("/store/..", "'..'"),
+        ("/store/a\0b", "control character"),
+        ("/store/a\nb", "control character"),
+        ("/store/a\n/store/b", "control character"),
+        ("/store/a\x1b[2J", "control character"),
+        ("/store/\udcff", "not UTF-8"),
+        ("/store/" + "d/" * 2500, "5007 bytes are more than 4096"),
+        ("/" + "x/" * 1000 + "é/" * 1000, "more than 4096"),
+        ("/store/" + "x" * 256, "over 255 bytes"),
+        ("/" + "é" * 128, "over 255 bytes"),
+        ("/.incoming/x", "data servers' own"),
+        ("//./.packhorse", "data servers' own"),
+    ],
+)
+def test_a_bad_name_is_refused_in_one_short_printable_line(given: str, reason: str) -> None:
+    for ask in (lambda: normalise(given), lambda: normalise_all(["/fine", given])):
+        with pytest.raises(NameRefused, match=re.escape(reason)) as refused:
+            ask()
+        message = str(refused.value)
+        assert message.isprintable()
+        assert len(message) < 400
+
+
+def test_a_name_of_exactly_4096_bytes_is_accepted() -> None:
+    name = "/" + "/".join(["d" * 255] * 16)
+    assert len(name) == 4096
+    assert normalise(name) == name
+    with pytest.raises(NameRefused):
+        normalise(name + "/x")
+
+
+def test_a_clean_batch_comes_back_as_it_is() -> None:
+    names = ["/a", "/b/c"]
+    assert normalise_all(names) is names
+    assert normalise_all(()) == ()
+
+
+def test_a_prefix_matches_whole_components_only() -> None:
+    names = NameMap([NameRule(prefix="/store", archive="/archive/")], exports=["/store/"])
+    assert names.archive_name("/store/x") == "/archive/x"
+    for outside in ("/storeX/a", "/store", "/other/a"):
+        with pytest.raises(NameRefused, match="not under what this site exports"):
+            names.check(outside)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "archive", "name", "expected"),
+    [
+        ("/store/", "/archive/store/", "/store/r/a", "/archive/store/r/a"),
+        ("/store", "/archive/store", "/store/r/a", "/archive/store/r/a"),
+        ("/", "/archive", "/r/a", "/archive/r/a"),
+        ("/store", "/", "/store/a", "/a"),
+        ("/store", "root://mss//", "/store/a", "root://mss//a"),
+        ("//store/./", "s3://bucket/pre", "/store/a", "s3://bucket/pre/a"),
+    ],
+)
+def test_what_follows_the_prefix_is_appended_with_one_slash(
+    prefix: str, archive: str, name: str, expected: str
+) -> None:
+    assert NameMap([NameRule(prefix=prefix, archive=archive)], ["/"]).archive_name(name) == expected
+
+
+def test_regexes_go_first_and_then_the_longest_prefix() -> None:
+    rules = [
+        NameRule(prefix="/store", archive="/slow"),
+        NameRule(prefix="/store/new", archive="/fast"),
+        NameRule(regex=r"/store/run(?P<run>\d+)/(.*)", archive=r"/runs/\g<run>/\2"),
+    ]
+    names = NameMap(rules, ["/store"])
+    assert names.archive_name("/store/run7/a.root") == "/runs/7/a.root"
+    assert names.archive_name("/store/new/a") == "/fast/a"
+    assert names.archive_name("/store//newer/a") == "/slow/newer/a"
+    rule, _ = names.explain("/store/new/a")
+    assert str(rule) == "prefix '/store/new' -> '/fast'"
+
+
+def test_a_name_no_rule_maps_is_refused() -> None:
+    names = NameMap([NameRule(regex="/store/[a-z]+", archive="/a")], ["/store"])
+    with pytest.raises(NameRefused, match="no rule"):
+        names.archive_name("/store/7")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"regex": "/(", "archive": "/a"},
+        {"regex": "/(.*)", "archive": r"/a/\2"},
+        {"regex": "/(.*)", "archive": r"/a/\g<run>"},
+    ],
+)
+def test_a_broken_regex_rule_fails_when_it_is_made(rule: dict[str, str]) -> None:
+    with pytest.raises((re.error, IndexError)):
+        NameRule(**rule)
+
+
+@pytest.mark.parametrize("rule", [{}, {"prefix": "/a", "regex": "/b"}, {"prefix": "a"}])
+def test_a_rule_is_either_a_prefix_or_a_regex(rule: dict[str, str]) -> None:
+    with pytest.raises(NameRefused):
+        NameRule(archive="/a", **rule)
+
+
+def test_batches_are_checked_against_every_export() -> None:
+    names = NameMap([], exports=["/store", "/user", "/store/nested"])
+    batch = ["/store/nested/a", "/user/b", "/store/c"]
+    assert names.check_all(batch) is batch
+    assert names.check_all(["//store/a", "/user/b"]) == ["/store/a", "/user/b"]
+    with pytest.raises(NameRefused, match="'/other/d'"):
+        names.check_all([*batch, "/other/d"])
+    with pytest.raises(NameRefused, match="nothing"):
+        NameMap([], exports=[]).check_all(["/store/a"])
