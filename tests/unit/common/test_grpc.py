@@ -261,7 +261,7 @@ async def test_pinging_a_silent_stream_does_not_end_it() -> None:
     channel = open_channel(address, keepalive_s=0.05)
     waiting = rpc.FilesStub(channel).Locate(pb.LocateRequest(lfns=["wait"]))
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(call(waiting), 1)  # some twenty pings
+        await asyncio.wait_for(call(waiting), 6)  # by default it ends after 4 s
     assert await unary_unary(channel)
     await channel.close()
     await server.stop(None)
