@@ -104,7 +104,7 @@ def parse_percent(text: str) -> float:
 def _as_text(value: object, hint: str) -> str:
     """What was written, or the plain decimal form of a number that was."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise ValueError(f"{_quoted(value)} will not do; {hint}")  # noqa: TRY004
+        raise ValueError(f"{_quoted(value)} will not do; {hint}")  # noqa: TRY004 (pydantic's way)
     if isinstance(value, str):
         return value.strip()
     return format(Decimal(repr(value)), "f")

@@ -1,0 +1,107 @@
+"""`[dataserver]` or `[dataserver.NAME]`: a disk node."""
+
+from __future__ import annotations
+
+import socket
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from common.config.table import (
+    AbsolutePath,
+    Command,
+    Count,
+    Label,
+    LabelOrNone,
+    ListenAddress,
+    PeerAddress,
+    PositiveCount,
+    PositiveSize,
+    Table,
+)
+from common.units import Percent, parse_percent
+
+
+class DataServerConfig(Table):
+    """A disk node: one pool, its bytes, its purge, its stage commands."""
+
+    name: Label = Field(
+        description="The node's name, unique in the site. Default: NAME of `[dataserver.NAME]`, "
+        "or this machine's host name."
+    )
+    pool: AbsolutePath = Field(
+        description="The directory that holds the replicas. It must exist, so that a disk that is "
+        "not mounted is noticed; one pool belongs to one data server."
+    )
+    quota: PositiveSize = Field(
+        description="The most bytes its replicas, and those on their way, may take: a hard promise."
+    )
+    listen: ListenAddress = Field(
+        "127.0.0.1:0",
+        description="Where its gRPC door opens; port 0 takes any free one. The default serves this "
+        'machine only; a site of several machines writes `"0.0.0.0:0"`.',
+    )
+    advertise: PeerAddress | None = Field(
+        None,
+        description="The address others reach it at, if that is not where it listens. Default: "
+        "the address it listens at, with the machine's host name for a wildcard one.",
+    )
+    redirector: PeerAddress = Field(
+        description="The redirector's address. Default: `[redirector]` listen of the same file."
+    )
+    host: Label = Field(
+        default_factory=socket.gethostname,
+        description="Its host label: workers and clients with the same one read its files by path. "
+        "Default: this machine's host name.",
+    )
+    rack: LabelOrNone = Field(
+        "", description="A wider label: workers of the same rack come next. Default: none."
+    )
+    site: LabelOrNone = Field(
+        "", description="A still wider label, for sites of several places. Default: none."
+    )
+    high_watermark: Percent = Field(
+        parse_percent("95%"),
+        description="Purging starts when used bytes pass this share of the quota.",
+    )
+    low_watermark: Percent = Field(
+        parse_percent("90%"),
+        description="Purging stops when used bytes are below this share of the quota; the gap to "
+        "the high one is what a purge frees at a time.",
+    )
+    max_files: Count = Field(
+        0,
+        description="The most replicas it may hold, for file systems short of inodes; 0: any number.",
+    )
+    slots: PositiveCount = Field(
+        4,
+        description="How many recalls it runs at a time: about as many as keep its disk and the "
+        "archive's drives busy.",
+    )
+    purgecmd: Command | None = Field(
+        None,
+        description="A command that may rank, veto or add candidates before each purge: JSON lines "
+        "in, verdicts out. See `docs/purge.md`. Default: the longest unused go first.",
+    )
+    checksum: Literal["adler32", "crc32c", "md5", "none"] = Field(
+        "adler32",
+        description="What is computed for a replica when the archive gave no checksum; adler32 is "
+        'what most archives and XRootD have. `"none"` to save the time.',
+    )
+    inspect: bool = Field(
+        True,
+        description="Whether files are opened once after staging, to learn their trees and entries. "
+        "Without it, files cannot be cut into packets of entries.",
+    )
+    drain: bool = Field(
+        False, description="Start as draining: serve what it holds, but take no new recalls."
+    )
+
+    @model_validator(mode="after")
+    def _watermarks_are_in_order(self) -> Self:
+        if not self.low_watermark < self.high_watermark:
+            raise ValueError(
+                f"low_watermark ({self.low_watermark:.4g} of the quota) must be below "
+                f"high_watermark ({self.high_watermark:.4g})"
+            )
+        return self

@@ -1,0 +1,90 @@
+"""`[mss]`: the archive behind the site, and how files are brought from it."""
+
+from __future__ import annotations
+
+import re
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from common.config.table import PositiveDuration, PositiveSize, StageCommand, StatCommand, Table
+from common.errors import NameRefused
+from common.names import NameRule
+from common.units import parse_duration, parse_size
+
+
+class NameRuleConfig(Table):
+    """One rule for what the archive calls a part of the tree."""
+
+    prefix: str | None = Field(
+        None,
+        description="LFNs below this directory. Whole components count: `/store` does not cover "
+        "`/storeX`. The longest matching prefix decides.",
+    )
+    regex: str | None = Field(
+        None,
+        description="Instead of a prefix: LFNs that match this regular expression as a whole. "
+        "Regex rules are tried before all prefixes, in the order written.",
+    )
+    archive: str = Field(
+        description="What the archive calls them. After a prefix: where the rest of the name is "
+        "appended, with one slash between. After a regex: may use its groups, `\\1` or `\\g<run>`."
+    )
+
+    @model_validator(mode="after")
+    def _is_a_rule(self) -> Self:
+        if (self.prefix is None) == (self.regex is None):
+            raise ValueError('give either "prefix" or "regex"')
+        try:
+            self.rule()
+        except (NameRefused, re.error, IndexError) as error:
+            raise ValueError(f"cannot be used: {error}") from None
+        return self
+
+    def rule(self) -> NameRule:
+        """The rule at work."""
+        return NameRule(archive=self.archive, prefix=self.prefix, regex=self.regex)
+
+
+class MssConfig(Table):
+    """The archive (mass storage system), and the commands that talk to it."""
+
+    stagecmd: StageCommand = Field(
+        description="The command that brings one file: a list of words, run as they are and never "
+        'through a shell, or `"builtin"` to copy from a mounted file system. '
+        "`{source}` is the archive's name, `{target}` the path to write, `{lfn}` the logical "
+        "name, `{size}` the size in bytes, 0 if unknown. See `docs/stage-command.md`."
+    )
+    statcmd: StatCommand | None = Field(
+        None,
+        description="The command that asks the archive about one file and prints its size and "
+        "checksum as JSON. Without it sizes are learnt by staging; with a built-in `stagecmd` the "
+        "file system is asked.",
+    )
+    names: list[NameRuleConfig] = Field(
+        min_length=1,
+        description="Rules from LFNs to archive names: each has `archive`, and `prefix` or `regex`.",
+    )
+    deadline: PositiveDuration = Field(
+        parse_duration("6h"),
+        description="How long one stage command may run in all: longer than a tape waits in a "
+        "busy library, shorter than a night.",
+    )
+    stall: PositiveDuration = Field(
+        parse_duration("15m"),
+        description="How long a stage command may run without its target growing before it counts "
+        "as hung and is killed; mounting and seeking a tape must fit in.",
+    )
+    output_limit: PositiveSize = Field(
+        parse_size("64KB"),
+        description="How much of a command's output is kept, from its end: enough for a reason, "
+        "whatever it prints.",
+    )
+
+    def name_rules(self) -> list[NameRule]:
+        """The rules at work, in the order written."""
+        return [config.rule() for config in self.names]
+
+    def prefixes(self) -> list[str]:
+        """The directories that prefix rules cover: what the site exports by default."""
+        return [config.prefix for config in self.names if config.prefix is not None]

@@ -1,0 +1,99 @@
+"""`[redirector]`: the head node."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from common.config.table import (
+    AbsolutePath,
+    Label,
+    ListenAddress,
+    PositiveCount,
+    PositiveDuration,
+    PositiveSize,
+    Table,
+)
+from common.units import parse_duration, parse_size
+
+
+class GroupConfig(Table):
+    """A group of users whose datasets are counted together."""
+
+    quota: PositiveSize = Field(
+        description="The most bytes the group's datasets may add up to; a registration beyond it "
+        "is refused."
+    )
+
+
+class RedirectorConfig(Table):
+    """The head node: where every file is, and who stages the next one."""
+
+    listen: ListenAddress = Field(
+        "127.0.0.1:1213",
+        description="Where its gRPC door opens. The default serves this machine only; a site of "
+        'several machines writes `"0.0.0.0:1213"`.',
+    )
+    state: AbsolutePath = Field(
+        description="The directory of its database: stage requests, pins and datasets. On a local "
+        "disk, and worth a backup."
+    )
+    exports: list[str] = Field(
+        description="The directories of the site's name space; names outside are refused. "
+        "Default: the prefixes of `[mss]` names."
+    )
+    heartbeat: PositiveDuration = Field(
+        parse_duration("1s"),
+        description="How often data servers report their load; the choice of a node is as fresh.",
+    )
+    suspect_after: PositiveDuration = Field(
+        parse_duration("5s"),
+        description="How long a data server may be silent before it gets no new recalls: a few "
+        "heartbeats, so that one lost message does no harm.",
+    )
+    lost_after: PositiveDuration = Field(
+        parse_duration("60s"),
+        description="How long it may be silent before its recalls are given to others. This is the "
+        "lease of every recall: the node itself stops them a little earlier.",
+    )
+    attempts: PositiveCount = Field(
+        5, description="How often a recall is tried in all when it fails for transient reasons."
+    )
+    backoff: PositiveDuration = Field(
+        parse_duration("2s"),
+        description="The pause before the second attempt; it doubles with each one after that.",
+    )
+    backoff_max: PositiveDuration = Field(
+        parse_duration("5m"), description="The longest pause between two attempts."
+    )
+    request_deadline: PositiveDuration = Field(
+        parse_duration("7d"),
+        description="How long a stage request may stay open before it fails, unless it asks for "
+        "another time: every request ends.",
+    )
+    assumed_size: PositiveSize = Field(
+        parse_size("2GB"),
+        description="What is reserved for a file of unknown size until its size is known; near the "
+        "site's usual file.",
+    )
+    groups: dict[Label, GroupConfig] = Field(
+        {}, description="`[redirector.groups.NAME]`: groups with a quota on registered bytes."
+    )
+    history: PositiveDuration = Field(
+        parse_duration("7d"),
+        description="How long ended requests and recalls are remembered for people to look at.",
+    )
+
+    @model_validator(mode="after")
+    def _times_are_in_order(self) -> Self:
+        if not self.heartbeat < self.suspect_after < self.lost_after:
+            raise ValueError(
+                "heartbeat, suspect_after and lost_after must grow in this order, but are "
+                f"{self.heartbeat:g} s, {self.suspect_after:g} s and {self.lost_after:g} s"
+            )
+        if self.backoff > self.backoff_max:
+            raise ValueError(
+                f"backoff ({self.backoff:g} s) is over backoff_max ({self.backoff_max:g} s)"
+            )
+        return self

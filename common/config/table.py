@@ -1,0 +1,120 @@
+"""What every table of the configuration has in common, and the types of its fields.
+
+Each type reads what a TOML file or an environment variable holds, and raises
+ValueError with a message that says how to write it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Gt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
+
+from common.units import DurationS, SizeBytes
+
+
+class Table(BaseModel):
+    """A table of the TOML file: no unknown keys, and nothing changes once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _whole_number(value: object) -> object:
+    """TOML's numbers, and digits from an environment variable; no booleans, no fractions."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError(f"{value!r} is not a whole number")  # noqa: TRY004 (pydantic's way)
+    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,18}", value.strip()):
+        raise ValueError(f"{value!r} is not a whole number")
+    return int(value)
+
+
+def _absolute_path(value: object) -> object:
+    if not isinstance(value, (str, Path)) or not str(value).startswith("/") or "\0" in str(value):
+        raise ValueError(f'{str(value)!r} is not an absolute path; write it like "/data/disk1"')
+    return Path(value)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of `"HOST:PORT"` or `"[::1]:PORT"`. Raises ValueError."""
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", address)
+    if match is None or int(match[2]) > 65535:
+        raise ValueError(f'{address!r} is no address; write it like "127.0.0.1:1213"')
+    return match[1], int(match[2])
+
+
+def _listen_address(value: object) -> object:
+    split_address(str(value))
+    return value
+
+
+def _peer_address(value: object) -> object:
+    if split_address(str(value))[1] == 0:
+        raise ValueError(f"{value!r} has port 0, which nobody can call; give the real port")
+    return value
+
+
+def _label(value: object) -> object:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value):
+        raise ValueError(
+            f"{value!r} will not do as a name; use up to 64 letters, digits, '.', '_' and '-'"
+        )
+    return value
+
+
+def _label_or_none(value: object) -> object:
+    return value if value == "" else _label(value)
+
+
+def _argv(value: object) -> list[str]:
+    """An argv list as it stands: never a line for a shell to take apart."""
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise ValueError(
+            f'{value!r} is not a command; write it as a list, like ["cp", "{{source}}", "{{target}}"]'
+        )
+    if not value or not value[0]:
+        raise ValueError("the command is empty")
+    if any("\0" in word for word in value):
+        raise ValueError("the command holds a NUL character")
+    return value
+
+
+def _stage_command(value: object) -> list[str] | str:
+    if value == "builtin":
+        return "builtin"
+    if isinstance(value, str):
+        raise ValueError(  # noqa: TRY004 (pydantic's way)
+            f'{value!r} is neither "builtin" nor a list like ["cp", "{{source}}", "{{target}}"]'
+        )
+    argv = _argv(value)
+    words = " ".join(argv)
+    if "{target}" not in words:
+        raise ValueError("the command has no {target}: it would not know where to put the file")
+    if "{source}" not in words and "{lfn}" not in words:
+        raise ValueError("the command has no {source} and no {lfn}: which file should it bring?")
+    return argv
+
+
+def _stat_command(value: object) -> list[str]:
+    argv = _argv(value)
+    if not any("{source}" in word or "{lfn}" in word for word in argv):
+        raise ValueError("the command has no {source} and no {lfn}: which file is it about?")
+    return argv
+
+
+Count = Annotated[int, BeforeValidator(_whole_number), Ge(0)]
+PositiveCount = Annotated[int, BeforeValidator(_whole_number), Ge(1)]
+PositiveSize = Annotated[SizeBytes, Gt(0)]
+PositiveDuration = Annotated[DurationS, Gt(0)]
+AbsolutePath = Annotated[Path, BeforeValidator(_absolute_path)]
+#: Where a door opens; port 0 lets the system choose one.
+ListenAddress = Annotated[str, BeforeValidator(_listen_address)]
+#: Where somebody else's door is.
+PeerAddress = Annotated[str, BeforeValidator(_peer_address)]
+Label = Annotated[str, BeforeValidator(_label)]
+LabelOrNone = Annotated[str, BeforeValidator(_label_or_none)]
+Command = Annotated[list[str], PlainValidator(_argv)]
+StageCommand = Annotated[list[str] | str, PlainValidator(_stage_command)]
+StatCommand = Annotated[list[str], PlainValidator(_stat_command)]
