@@ -9,6 +9,6 @@ no file, however garbled, can hang, bloat or crash the server.
 from __future__ import annotations
 
 from dataserver.inspection.content import Content, Format, Table
-from dataserver.inspection.inspector import Inspector
+from dataserver.inspection.inspector import Inspector, InspectorStoppedError
 
-__all__ = ["Content", "Format", "Inspector", "Table"]
+__all__ = ["Content", "Format", "Inspector", "InspectorStoppedError", "Table"]

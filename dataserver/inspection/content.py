@@ -1,7 +1,8 @@
-"""What a file holds, as plain values."""
+"""What a file holds, as plain values, and as the line a child process sends."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import Enum
 
@@ -41,3 +42,33 @@ class Content:
     tables: tuple[Table, ...] = ()
     uuid: str = ""
     problem: str = ""
+
+
+def plain_bytes(size_bytes: int, problem: str = "") -> Content:
+    """The content of a file of which nothing more is known than its size."""
+    return Content(Format.BYTES, (Table("", size_bytes),), problem=problem)
+
+
+def encode(content: Content) -> bytes:
+    """The content as one line of JSON, with its newline."""
+    fields = {
+        "format": content.format.value,
+        "tables": [[table.name, table.entries, table.cluster_ends] for table in content.tables],
+        "uuid": content.uuid,
+        "problem": content.problem,
+    }
+    return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Content:
+    """The content that `encode` wrote. Raises ValueError for anything else."""
+    try:
+        fields = json.loads(line)
+        return Content(
+            Format(fields["format"]),
+            tuple(Table(name, entries, tuple(ends)) for name, entries, ends in fields["tables"]),
+            fields["uuid"],
+            fields["problem"],
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not an inspection's answer: {line[:80]!r}") from error
