@@ -1630,6 +1630,7 @@ class Heartbeat(_message.Message):
     BYTES_PURGED_FIELD_NUMBER: _builtins.int
     TROUBLE_FIELD_NUMBER: _builtins.int
     QUOTA_BYTES_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
     cpu_percent: _builtins.float
     """of the whole machine, 0 to 100"""
     io_wait_percent: _builtins.float
@@ -1652,6 +1653,8 @@ class Heartbeat(_message.Message):
     trouble: _builtins.str
     """why it should get no recalls; "" if well"""
     quota_bytes: _builtins.int
+    number: _builtins.int
+    """Counted by the node; above 0, the redirector answers with HeartbeatSeen."""
     def __init__(
         self,
         *,
@@ -1671,10 +1674,11 @@ class Heartbeat(_message.Message):
         bytes_purged: _builtins.int = ...,
         trouble: _builtins.str = ...,
         quota_bytes: _builtins.int = ...,
+        number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_purged", b"bytes_purged", "cpu_percent", b"cpu_percent", "files", b"files", "files_purged", b"files_purged", "io_wait_percent", b"io_wait_percent", "open_files", b"open_files", "peak_used_bytes", b"peak_used_bytes", "pinned_bytes", b"pinned_bytes", "quota_bytes", b"quota_bytes", "recalls_running", b"recalls_running", "recalls_waiting", b"recalls_waiting", "reserved_bytes", b"reserved_bytes", "staging_bytes_left", b"staging_bytes_left", "staging_rate", b"staging_rate", "trouble", b"trouble", "used_bytes", b"used_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_purged", b"bytes_purged", "cpu_percent", b"cpu_percent", "files", b"files", "files_purged", b"files_purged", "io_wait_percent", b"io_wait_percent", "number", b"number", "open_files", b"open_files", "peak_used_bytes", b"peak_used_bytes", "pinned_bytes", b"pinned_bytes", "quota_bytes", b"quota_bytes", "recalls_running", b"recalls_running", "recalls_waiting", b"recalls_waiting", "reserved_bytes", b"reserved_bytes", "staging_bytes_left", b"staging_bytes_left", "staging_rate", b"staging_rate", "trouble", b"trouble", "used_bytes", b"used_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1966,6 +1970,7 @@ class NodeCommand(_message.Message):
     EXAMINE_FIELD_NUMBER: _builtins.int
     MAKE_PURGE_PLAN_FIELD_NUMBER: _builtins.int
     EVICT_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_SEEN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -1984,6 +1989,8 @@ class NodeCommand(_message.Message):
     def make_purge_plan(self) -> Global___MakePurgePlan: ...
     @_builtins.property
     def evict(self) -> Global___EvictFiles: ...
+    @_builtins.property
+    def heartbeat_seen(self) -> Global___HeartbeatSeen: ...
     def __init__(
         self,
         *,
@@ -1996,16 +2003,40 @@ class NodeCommand(_message.Message):
         examine: Global___ExamineArchive | None = ...,
         make_purge_plan: Global___MakePurgePlan | None = ...,
         evict: Global___EvictFiles | None = ...,
+        heartbeat_seen: Global___HeartbeatSeen | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_recall", b"cancel_recall", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "make_purge_plan", b"make_purge_plan", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_recall", b"cancel_recall", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "make_purge_plan", b"make_purge_plan", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_recall", b"cancel_recall", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "make_purge_plan", b"make_purge_plan", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_recall", b"cancel_recall", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "make_purge_plan", b"make_purge_plan", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["welcome", "send_inventory", "start_recall", "cancel_recall", "set_pins", "describe", "examine", "make_purge_plan", "evict"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["welcome", "send_inventory", "start_recall", "cancel_recall", "set_pins", "describe", "examine", "make_purge_plan", "evict", "heartbeat_seen"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
 Global___NodeCommand: _TypeAlias = NodeCommand  # noqa: Y015
+
+@_typing.final
+class HeartbeatSeen(_message.Message):
+    """The node's recall lease runs from when it *sent* the heartbeat of this number:
+    a broken connection that neither side has noticed must not prolong it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeartbeatSeen: _TypeAlias = HeartbeatSeen  # noqa: Y015
 
 @_typing.final
 class Welcome(_message.Message):
