@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     Recall = redirector_pb2.RecallInfo
 
 Z_MASS_GEV = 91.188
-WAITING, OPENING, READING, COMPUTING, STAGING = "#d9d9d9", "#f0a35e", "#5b8db8", "#5f9e6e", "#8a5a2b"
+WAITING, OPENING, READING, COMPUTING, STAGING = (
+    "#d9d9d9",
+    "#f0a35e",
+    "#5b8db8",
+    "#5f9e6e",
+    "#8a5a2b",
+)
 
 
 def draw_masses(masses: hist.Hist, path: Path) -> None:
@@ -32,7 +38,12 @@ def draw_masses(masses: hist.Hist, path: Path) -> None:
     axes.stairs(masses.values(), axis.edges, fill=True, color=READING, alpha=0.8)
     axes.axvline(Z_MASS_GEV, color=STAGING, linestyle="--", linewidth=1, label="Z, 91.19 GeV")
     width = axis.edges[1] - axis.edges[0]
-    axes.set(xlabel=axis.label, ylabel=f"events / {width:g} GeV", xlim=axis.edges[[0, -1]], ylim=(0, None))
+    axes.set(
+        xlabel=axis.label,
+        ylabel=f"events / {width:g} GeV",
+        xlim=axis.edges[[0, -1]],
+        ylim=(0, None),
+    )
     axes.set_title(f"Z → µµ, {int(masses.sum(flow=True)):,} opposite-charge pairs")
     axes.legend(frameon=False)
     figure.savefig(path, dpi=130)
@@ -63,10 +74,19 @@ def draw_timeline(
     axes.set(xlabel="seconds since the session was opened", xlim=(0, None))
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
-    legend = {"waiting": WAITING, "opening": OPENING, "reading": READING, "computing": COMPUTING, "staging": STAGING}
+    legend = {
+        "waiting": WAITING,
+        "opening": OPENING,
+        "reading": READING,
+        "computing": COMPUTING,
+        "staging": STAGING,
+    }
     axes.legend(
         handles=[Patch(color=color, label=name) for name, color in legend.items()],
-        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=5, frameon=False,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=5,
+        frameon=False,
     )
     figure.savefig(path, dpi=130)
     plt.close(figure)
@@ -95,7 +115,9 @@ def _draw_worker(axes: plt.Axes, row: int, records: list[Record], began_unix_s: 
         at = record.started_s + offset_s - began_unix_s
         spans[WAITING].append((at - record.wait_s, record.wait_s))
         for color, length in (
-            (OPENING, record.open_s), (READING, record.read_s), (COMPUTING, record.compute_s)
+            (OPENING, record.open_s),
+            (READING, record.read_s),
+            (COMPUTING, record.compute_s),
         ):
             spans[color].append((at, length))
             at += length
