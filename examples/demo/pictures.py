@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import hist
-    from protos.packhorse.v1 import packetizer_pb2, redirector_pb2
 
-    Record = packetizer_pb2.PacketRecord
-    Recall = redirector_pb2.RecallInfo
+    from packhorse.values import PacketRecord as Record
+    from packhorse.values import Recall
+
 
 Z_MASS_GEV = 91.188
 WAITING, OPENING, READING, COMPUTING, STAGING = (

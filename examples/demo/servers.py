@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -81,7 +81,7 @@ class Servers:
         self._log = log
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    def __enter__(self) -> Servers:
+    def __enter__(self) -> Self:
         try:
             self._start("redirector")
             for host in HOSTS:
