@@ -12,6 +12,7 @@ fraction from 0 to 1 that is always written in percent.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Final
 
@@ -171,19 +172,29 @@ def write_percent(share: float) -> str:
     return f"{percent.normalize():f}%"
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a value is called in the reference of the configuration: `size`, `duration`, ..."""
+
+    kind: str
+
+
 SizeBytes = Annotated[
     int,
+    Written("size"),
     BeforeValidator(parse_size),
     PlainSerializer(write_size, return_type=str, when_used="json"),
 ]
 DurationS = Annotated[
     float,
+    Written("duration"),
     BeforeValidator(parse_duration),
     PlainSerializer(write_duration, return_type=str, when_used="json"),
 ]
 #: A fraction from 0 to 1.
 Percent = Annotated[
     float,
+    Written("percent"),
     BeforeValidator(parse_percent),
     PlainSerializer(write_percent, return_type=str, when_used="json"),
 ]

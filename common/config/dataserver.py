@@ -19,7 +19,7 @@ from common.config.table import (
     PositiveSize,
     Table,
 )
-from common.units import Percent, parse_percent
+from common.units import Percent, parse_percent, write_percent
 
 
 class DataServerConfig(Table):
@@ -101,7 +101,7 @@ class DataServerConfig(Table):
     def _watermarks_are_in_order(self) -> Self:
         if not self.low_watermark < self.high_watermark:
             raise ValueError(
-                f"low_watermark ({self.low_watermark:.4g} of the quota) must be below "
-                f"high_watermark ({self.high_watermark:.4g})"
+                f"low_watermark ({write_percent(self.low_watermark)}) must be below "
+                f"high_watermark ({write_percent(self.high_watermark)})"
             )
         return self

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from common.config.table import (
     AbsolutePath,
+    Export,
     Label,
     ListenAddress,
     PositiveCount,
@@ -39,9 +40,10 @@ class RedirectorConfig(Table):
         description="The directory of its database: stage requests, pins and datasets. On a local "
         "disk, and worth a backup."
     )
-    exports: list[str] = Field(
+    exports: list[Export] = Field(
+        min_length=1,
         description="The directories of the site's name space; names outside are refused. "
-        "Default: the prefixes of `[mss]` names."
+        "Default: the prefixes of `[mss]` names.",
     )
     heartbeat: PositiveDuration = Field(
         parse_duration("1s"),

@@ -13,7 +13,9 @@ from typing import Annotated
 from annotated_types import Ge, Gt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
 
-from common.units import DurationS, SizeBytes
+from common.errors import NameRefused
+from common.names import normalise_prefix
+from common.units import DurationS, SizeBytes, Written
 
 
 class Table(BaseModel):
@@ -45,6 +47,13 @@ def split_address(address: str) -> tuple[str, int]:
     return match[1], int(match[2])
 
 
+def callable_address(listen: str) -> str:
+    """Where a neighbour on the same machine finds the door that listens there."""
+    host, _, port = listen.rpartition(":")
+    loopback = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 (read, not listened at)
+    return f"{loopback.get(host, host)}:{port}"
+
+
 def _listen_address(value: object) -> object:
     split_address(str(value))
     return value
@@ -53,6 +62,16 @@ def _listen_address(value: object) -> object:
 def _peer_address(value: object) -> object:
     if split_address(str(value))[1] == 0:
         raise ValueError(f"{value!r} has port 0, which nobody can call; give the real port")
+    return value
+
+
+def _export(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError(f'{value!r} is not a directory; write it like "/store/"')  # noqa: TRY004 (pydantic's way)
+    try:
+        normalise_prefix(value)
+    except NameRefused as error:
+        raise ValueError(str(error)) from None
     return value
 
 
@@ -104,17 +123,22 @@ def _stat_command(value: object) -> list[str]:
     return argv
 
 
-Count = Annotated[int, BeforeValidator(_whole_number), Ge(0)]
-PositiveCount = Annotated[int, BeforeValidator(_whole_number), Ge(1)]
+Count = Annotated[int, Written("number"), BeforeValidator(_whole_number), Ge(0)]
+PositiveCount = Annotated[int, Written("number"), BeforeValidator(_whole_number), Ge(1)]
 PositiveSize = Annotated[SizeBytes, Gt(0)]
 PositiveDuration = Annotated[DurationS, Gt(0)]
-AbsolutePath = Annotated[Path, BeforeValidator(_absolute_path)]
+AbsolutePath = Annotated[Path, Written("path"), BeforeValidator(_absolute_path)]
 #: Where a door opens; port 0 lets the system choose one.
-ListenAddress = Annotated[str, BeforeValidator(_listen_address)]
+ListenAddress = Annotated[str, Written("HOST:PORT"), BeforeValidator(_listen_address)]
 #: Where somebody else's door is.
-PeerAddress = Annotated[str, BeforeValidator(_peer_address)]
-Label = Annotated[str, BeforeValidator(_label)]
-LabelOrNone = Annotated[str, BeforeValidator(_label_or_none)]
-Command = Annotated[list[str], PlainValidator(_argv)]
-StageCommand = Annotated[list[str] | str, PlainValidator(_stage_command)]
-StatCommand = Annotated[list[str], PlainValidator(_stat_command)]
+PeerAddress = Annotated[str, Written("HOST:PORT"), BeforeValidator(_peer_address)]
+#: A directory of the name space.
+Export = Annotated[str, Written("directory"), BeforeValidator(_export)]
+#: A name that appears in addresses, tables and file names.
+Label = Annotated[str, Written("name"), BeforeValidator(_label)]
+LabelOrNone = Annotated[str, Written("name"), BeforeValidator(_label_or_none)]
+Command = Annotated[list[str], Written("list of words"), PlainValidator(_argv)]
+StageCommand = Annotated[
+    list[str] | str, Written('list of words, or `"builtin"`'), PlainValidator(_stage_command)
+]
+StatCommand = Annotated[list[str], Written("list of words"), PlainValidator(_stat_command)]
