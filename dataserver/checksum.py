@@ -12,13 +12,15 @@ import hashlib
 import os
 import re
 import zlib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import google_crc32c
 
 from common.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 READ_BYTES: Final = 1 << 20
 """How much is read, and fed to a digest, at a time."""
@@ -100,7 +102,9 @@ def canonical(algorithm: str, value: str) -> Checksum:
         )
     digits = value.strip().lower().removeprefix("0x")
     if not re.fullmatch(r"[0-9a-f]+", digits) or len(digits.lstrip("0")) > known.width:
-        raise UsageError(f"{value!r} is not an {name} checksum of {known.width} hexadecimal digits")
+        raise UsageError(
+            f"{value!r} is not a checksum of {name}, which has {known.width} hexadecimal digits"
+        )
     return Checksum(name, digits.lstrip("0").zfill(known.width))
 
 
@@ -111,7 +115,9 @@ def parse(written: str) -> Checksum:
     """
     parts = re.split(r"[:=\s]\s*", written.strip(), maxsplit=1)
     if len(parts) != 2:
-        raise UsageError(f"checksum {written!r} is not written ALGORITHM:VALUE, as in adler32:07a6c902")
+        raise UsageError(
+            f"checksum {written!r} is not written ALGORITHM:VALUE, as in adler32:07a6c902"
+        )
     return canonical(parts[0], parts[1])
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uproot
 
+from common.text import one_line
 from dataserver.inspection.clusters import (
     MAX_CLUSTERS,
     best_ends,
@@ -17,7 +18,7 @@ from dataserver.inspection.clusters import (
     thinned,
 )
 from dataserver.inspection.content import Content, Format, Table
-from dataserver.inspection.problem import in_one_line
+from dataserver.inspection.problem import as_utf8, in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,9 +46,11 @@ def read_root(path: str, size_bytes: int) -> Content:
         problem = ""
         for name, key, kind in _newest_tables(directory):
             try:
-                tables.append(_read_table(name, directory[key], kind))
+                tables.append(_read_table(as_utf8(name), directory[key], kind))
             except Exception as error:  # noqa: BLE001 -- uproot raises anything for garbled files
-                problem = problem or f"{name} could not be read: {in_one_line(error)}"
+                problem = (
+                    problem or f"{one_line(as_utf8(name))} could not be read: {in_one_line(error)}"
+                )
         if not tables and not problem and directory.file.fSeekFree == 0:
             problem = "was never closed by its writer, so it lists nothing"
         return Content(Format.ROOT, tuple(tables), str(directory.file.uuid), problem)

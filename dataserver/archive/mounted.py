@@ -1,0 +1,169 @@
+"""An archive that is a mounted file system: asked with `stat`, fetched by copying.
+
+A mount can vanish. Then every file of it seems to be missing, and to believe that
+would tell users that their data is lost. So "no such file" is believed only while
+the directory that the name rule points to is there and holds anything at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from common.errors import NameRefused
+from common.units import format_duration
+from dataserver.archive.copier import Copy, CopyError, outcome_of, reason_of
+from dataserver.archive.daemon import in_daemon
+from dataserver.archive.model import ArchiveFile, Fetched, Outcome, Presence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from common.names import NameMap, NameRule
+
+STAT_LIMIT_S: Final = 60.0
+"""An archive that answers nothing for that long is not waited for."""
+
+_LOOK_EVERY_S: Final = 0.5
+_STOPPING_S: Final = 5.0
+
+
+class MountedArchive:
+    """Files under the archive directories that the name rules point to."""
+
+    def __init__(self, names: NameMap, *, parallel_stats: int) -> None:
+        self._names = names
+        self._parallel_stats = parallel_stats
+
+    async def examine(self, lfns: Sequence[str]) -> list[ArchiveFile]:
+        """What `stat` says of each file, in order; files not answered for are UNKNOWN."""
+        found: list[ArchiveFile | None] = [None] * len(lfns)
+        turns = iter(range(len(lfns)))
+        threads = [
+            in_daemon(lambda: self._examine_in_turn(lfns, turns, found), "stat of the archive")
+            for _ in range(min(self._parallel_stats, len(lfns)))
+        ]
+        answered = 0
+        while threads:
+            _, unfinished = await asyncio.wait(threads, timeout=STAT_LIMIT_S)
+            before, answered = answered, len(lfns) - found.count(None)
+            if not unfinished or answered == before:
+                break
+        for thread in threads:
+            thread.cancel()
+        reason = f"the archive did not answer for {STAT_LIMIT_S:g} s"
+        return [
+            file or ArchiveFile(lfn, Presence.UNKNOWN, reason=reason)
+            for lfn, file in zip(lfns, found, strict=True)
+        ]
+
+    async def fetch(
+        self, lfn: str, target: str, *, limit_bytes: int | None, deadline_s: float, stall_s: float
+    ) -> Fetched:
+        """Copies one file. Raises NameRefused.
+
+        A copy that hangs within the kernel is given up and left to its thread: it
+        stops as soon as it can.
+        """
+        rule, source = self._names.explain(lfn)
+        copy = Copy(source, target, limit_bytes)
+        begun_s = time.monotonic()
+        try:
+            await _run(copy, deadline_s, stall_s)
+        except CopyError as error:
+            outcome, reason = error.outcome, error.reason
+            if outcome is Outcome.NOT_FOUND and (trouble := await self._trouble_in_thread(rule)):
+                outcome, reason = Outcome.TRANSIENT, trouble
+            return Fetched(outcome, reason, copy.bytes_done, time.monotonic() - begun_s)
+        return Fetched(Outcome.DONE, "", copy.bytes_done, time.monotonic() - begun_s)
+
+    def _examine_in_turn(
+        self, lfns: Sequence[str], turns: Iterator[int], found: list[ArchiveFile | None]
+    ) -> None:
+        # Taking the next of a range is one step for all threads that share it.
+        for turn in turns:
+            found[turn] = self._examine_one(lfns[turn])
+
+    def _examine_one(self, lfn: str) -> ArchiveFile:
+        try:
+            rule, source = self._names.explain(lfn)
+            status = Path(source).stat()
+        except NameRefused as error:
+            return ArchiveFile(lfn, Presence.UNKNOWN, reason=str(error))
+        except OSError as error:
+            reason = reason_of(error, source)
+            if outcome_of(error) is not Outcome.NOT_FOUND:
+                return ArchiveFile(lfn, Presence.UNKNOWN, reason=reason)
+            if trouble := trouble_with(root_of(rule)):
+                return ArchiveFile(lfn, Presence.UNKNOWN, reason=trouble)
+            return ArchiveFile(lfn, Presence.NOT_THERE, reason=reason)
+        if not stat.S_ISREG(status.st_mode):
+            reason = f"{source} is not a regular file"
+            return ArchiveFile(lfn, Presence.NOT_THERE, reason=reason)
+        return ArchiveFile(lfn, Presence.THERE, status.st_size)
+
+    async def _trouble_in_thread(self, rule: NameRule) -> str:
+        looking = in_daemon(lambda: trouble_with(root_of(rule)), "look at the archive")
+        try:
+            async with asyncio.timeout(STAT_LIMIT_S):
+                return await looking
+        except TimeoutError:
+            return f"the archive did not answer for {STAT_LIMIT_S:g} s"
+
+
+def root_of(rule: NameRule) -> str:
+    """The directory all files of a rule lie under: a regex's up to its first group."""
+    fixed = rule.archive if rule.regex is None else rule.archive.partition("\\")[0]
+    return fixed if rule.regex is None else fixed[: fixed.rfind("/") + 1]
+
+
+def trouble_with(root: str) -> str:
+    """Why a directory of the archive cannot be believed, or "" if it can; blocks."""
+    try:
+        with os.scandir(root or "/") as entries:
+            if next(entries, None) is not None:
+                return ""
+    except PermissionError:
+        # It is there; whether the file is, the file's own error has told.
+        return ""
+    except OSError as error:
+        return f"the archive's directory is gone, is it mounted? ({reason_of(error, root)})"
+    return f"the archive's directory {root} is empty, is it mounted?"
+
+
+async def _run(copy: Copy, deadline_s: float, stall_s: float) -> None:
+    """Runs a copy in a thread until it ends or must end. Raises CopyError."""
+    running = in_daemon(copy.run, "copy from the archive")
+    try:
+        await _watch(copy, running, deadline_s, stall_s)
+    except (CopyError, asyncio.CancelledError):
+        copy.stop()
+        await asyncio.wait([running], timeout=_STOPPING_S)
+        running.cancel()
+        raise
+    running.result()
+
+
+async def _watch(
+    copy: Copy, running: asyncio.Future[None], deadline_s: float, stall_s: float
+) -> None:
+    """Returns when the copy has ended. Raises CopyError when it takes too long."""
+    begun_s = moved_s = time.monotonic()
+    bytes_done = 0
+    while True:
+        await asyncio.wait([running], timeout=min(_LOOK_EVERY_S, deadline_s, stall_s))
+        if running.done():
+            return
+        now_s = time.monotonic()
+        if copy.bytes_done != bytes_done:
+            bytes_done, moved_s = copy.bytes_done, now_s
+        if now_s - begun_s >= deadline_s:
+            reason = f"copying {copy.source} took longer than {format_duration(deadline_s)}"
+            raise CopyError(Outcome.TRANSIENT, reason)
+        if now_s - moved_s >= stall_s:
+            reason = f"copying {copy.source} made no progress for {format_duration(stall_s)}"
+            raise CopyError(Outcome.TRANSIENT, reason)
