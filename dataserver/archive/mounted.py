@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from common.errors import NameRefused
 from common.units import format_duration
 from dataserver.archive.copier import Copy, CopyError, outcome_of, reason_of
-from dataserver.archive.daemon import in_daemon
+from dataserver.archive.daemon import DaemonThreads
 from dataserver.archive.model import ArchiveFile, Fetched, Outcome, Presence
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ STAT_LIMIT_S: Final = 60.0
 
 _LOOK_EVERY_S: Final = 0.5
 _STOPPING_S: Final = 5.0
+
+_threads: Final = DaemonThreads("archive")
 
 
 class MountedArchive:
@@ -44,7 +46,7 @@ class MountedArchive:
         found: list[ArchiveFile | None] = [None] * len(lfns)
         turns = iter(range(len(lfns)))
         threads = [
-            in_daemon(lambda: self._examine_in_turn(lfns, turns, found), "stat of the archive")
+            _threads.call(lambda: self._examine_in_turn(lfns, turns, found))
             for _ in range(min(self._parallel_stats, len(lfns)))
         ]
         answered = 0
@@ -107,7 +109,7 @@ class MountedArchive:
         return ArchiveFile(lfn, Presence.THERE, status.st_size)
 
     async def _trouble_in_thread(self, rule: NameRule) -> str:
-        looking = in_daemon(lambda: trouble_with(root_of(rule)), "look at the archive")
+        looking = _threads.call(lambda: trouble_with(root_of(rule)))
         try:
             async with asyncio.timeout(STAT_LIMIT_S):
                 return await looking
@@ -137,7 +139,7 @@ def trouble_with(root: str) -> str:
 
 async def _run(copy: Copy, deadline_s: float, stall_s: float) -> None:
     """Runs a copy in a thread until it ends or must end. Raises CopyError."""
-    running = in_daemon(copy.run, "copy from the archive")
+    running = _threads.call(copy.run)
     try:
         await _watch(copy, running, deadline_s, stall_s)
     except (CopyError, asyncio.CancelledError):
