@@ -1,0 +1,210 @@
+"""What can happen to a node: the vocabulary `Node.handle` understands.
+
+Times are durations or the `now_s` handed in beside the event; sizes are bytes, None
+where nobody knows. Checksums are values the core passes on and never looks into.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dataserver.checksum import Checksum
+    from dataserver.core.failure import Failure
+    from dataserver.core.purge import Advice
+
+# --- the redirector ---------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Welcomed:
+    """The redirector has taken the node in; recalls live `lease_s` without contact."""
+
+    lease_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class InTouch:
+    """The redirector is known to have heard the node no earlier than `since_s` (Unix)."""
+
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PinOrder:
+    """A pin as ordered: whose, and how long from receipt."""
+
+    owner: str
+    lifetime_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecallOrdered:
+    """The redirector gave this node a recall."""
+
+    recall_id: str
+    lfn: str
+    size_bytes: int | None = None
+    checksum: Checksum | None = None
+    reserve_bytes: int = 0
+    pins: tuple[PinOrder, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RecallRevoked:
+    """The redirector wants a recall no longer."""
+
+    recall_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PinsOrdered:
+    """All the pins of each name given; if `complete`, names left out have none."""
+
+    files: tuple[tuple[str, tuple[PinOrder, ...]], ...]
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EvictionOrdered:
+    """Somebody wants replicas gone now; the answer bears `query_id`."""
+
+    query_id: int
+    lfns: tuple[str, ...]
+
+
+# --- steps of a recall ------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """The archive told what it knows of the file."""
+
+    recall_id: str
+    size_bytes: int | None = None
+    checksum: Checksum | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grew:
+    """So much of the file has arrived."""
+
+    recall_id: str
+    bytes_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How the command that brings a file went, well or not."""
+
+    command_s: float = 0.0
+    exit_code: int | None = None
+    output: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """The whole file lies in the incoming directory."""
+
+    recall_id: str
+    size_bytes: int
+    ran: Ran = field(default_factory=Ran)
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The file is what it should be, and synced."""
+
+    recall_id: str
+    size_bytes: int
+    checksum: Checksum | None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The file lies at its place, synced, and in the catalogue."""
+
+    recall_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed:
+    """The step under way failed; nothing of the recall is left on disk."""
+
+    recall_id: str
+    failure: Failure
+    ran: Ran | None = None
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """After StopStep: no process and no file of the recall is left."""
+
+    recall_id: str
+    ran: Ran | None = None
+
+
+# --- replicas ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A file found at start is good; `archived` False: the archive does not have it."""
+
+    lfn: str
+    archived: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A replica is no good any more: `reason` is "damaged" or "vanished", `why` the details."""
+
+    lfn: str
+    reason: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """How RemoveFiles went: the names that are gone, and why the others are not."""
+
+    gone: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Advised:
+    """The purge command has answered; `problem` if it could not, and LRU decides alone."""
+
+    advice: Advice
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; sent every second or so."""
+
+
+Event = (
+    Welcomed
+    | InTouch
+    | RecallOrdered
+    | RecallRevoked
+    | PinsOrdered
+    | EvictionOrdered
+    | Examined
+    | Grew
+    | Copied
+    | Verified
+    | Published
+    | StepFailed
+    | Stopped
+    | Checked
+    | Lost
+    | Removed
+    | Advised
+    | Tick
+)

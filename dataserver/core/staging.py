@@ -1,0 +1,422 @@
+"""The recalls of this node: queue, slots, and room for each.
+
+A recall waits for a slot, learns the file's size if the archive can tell, reserves
+room, and copies; then the slot is free for the next one while the file is verified
+and published. Room is granted in the order it was asked for: nobody overtakes. A
+recall for which there is no room, not even after purging all that may go, fails at
+once and says what fills the pool.
+
+A file of unknown size starts with the reservation the redirector counted for it, which
+is extended ahead of its growth. If it outgrows its reservation all the same, it is
+stopped: the quota is a promise.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from dataserver.core.failure import Failure, FailureKind
+from dataserver.core.instructions import Copy, Examine, Publish, StopStep, TellEnded, Verify
+from dataserver.core.rate import StagingRate
+from dataserver.core.recall import IN_SLOT, RESERVED, STOPPABLE, Recall, RecallState
+from dataserver.core.replica import Standing
+from dataserver.core.words import duration_text, size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dataserver.core.changes import ChangeLog
+    from dataserver.core.events import (
+        Copied,
+        Examined,
+        Grew,
+        Published,
+        RecallOrdered,
+        StepFailed,
+        Stopped,
+        Verified,
+    )
+    from dataserver.core.instructions import Instruction
+    from dataserver.core.pool import Pool
+    from dataserver.core.removals import Removals
+
+#: Reserved for a file of unknown size when the redirector did not say how much.
+UNKNOWN_SIZE_BYTES = 2_000_000_000
+#: A reservation is extended when this share of it is filled, by this share of itself.
+EXTEND_FROM = 0.75
+EXTEND_BY = 0.5
+#: A growing file whose extension no purge could make room for asks again only after this.
+GROWTH_PAUSE_S = 5.0
+
+
+class Staging:
+    """Every recall this node has accepted and not ended yet."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        changes: ChangeLog,
+        removals: Removals,
+        out: list[Instruction],
+        *,
+        slots: int,
+        examines: bool,
+    ) -> None:
+        self.rate = StagingRate()
+        self._pool = pool
+        self._changes = changes
+        self._removals = removals
+        self._out = out
+        self._slots = slots
+        self._examines = examines
+        self._recalls: dict[str, Recall] = {}
+        self._by_lfn: dict[str, str] = {}
+        self._queue: deque[Recall] = deque()  # ACCEPTED, in order
+        self._waiting: deque[Recall] = deque()  # RESERVING, in order
+        self._in_slot = 0
+        self._copying = 0
+        self._wishes: dict[str, int] = {}  # extensions that found no room yet
+        self._no_wishes_before_s = 0.0
+
+    # --- looking ------------------------------------------------------------
+
+    def live(self) -> Iterable[Recall]:
+        """Every recall that has not ended."""
+        return self._recalls.values()
+
+    def get(self, recall_id: str) -> Recall | None:
+        """A recall that has not ended, or None."""
+        return self._recalls.get(recall_id)
+
+    def is_staging(self, lfn: str) -> bool:
+        """Whether a recall of this name is live here."""
+        return lfn in self._by_lfn
+
+    @property
+    def waiting(self) -> int:
+        """How many recalls wait for a slot."""
+        return len(self._queue)
+
+    def bytes_left(self) -> int:
+        """What all recalls together still have to bring, as far as sizes are known."""
+        return sum(max(0, self._expected(one) - one.bytes_done) for one in self._recalls.values())
+
+    def need(self) -> tuple[int, int]:
+        """Bytes and files of room that recalls wait for."""
+        size_bytes = sum(self._expected(one) for one in self._waiting)
+        return size_bytes + sum(self._wishes.values()), len(self._waiting)
+
+    def _expected(self, recall: Recall) -> int:
+        if recall.size_bytes is not None:
+            return recall.size_bytes
+        return min(recall.reserve_bytes or UNKNOWN_SIZE_BYTES, self._pool.limits.quota_bytes)
+
+    # --- orders -------------------------------------------------------------
+
+    def order(self, order: RecallOrdered, now_s: float) -> None:
+        """Takes a recall on; an order that is known already changes nothing."""
+        if order.recall_id in self._recalls:
+            return
+        recall = Recall(order, now_s)
+        other = self._by_lfn.get(order.lfn)
+        if other is not None:
+            why = f"recall {other} of {order.lfn} is under way on this node"
+            recall.end(Failure(FailureKind.TRANSIENT, why), now_s)
+            self._tell_ended(recall, now_s)
+            return
+        self._recalls[recall.recall_id] = recall
+        self._by_lfn[recall.lfn] = recall.recall_id
+        self._queue.append(recall)
+
+    def revoke(self, recall_id: str, failure: Failure, now_s: float) -> None:
+        """Ends a recall, or starts to; one that is being published is left to it."""
+        recall = self._recalls.get(recall_id)
+        if recall is None or recall.state in {RecallState.PUBLISHING, RecallState.STOPPING}:
+            return
+        if recall.state in STOPPABLE:
+            self._stop(recall, failure, now_s)
+        else:
+            self._end(recall, failure, now_s)
+
+    def revoke_all(self, failure: Failure, now_s: float) -> None:
+        """Revokes every recall there is."""
+        for recall_id in list(self._recalls):
+            self.revoke(recall_id, failure, now_s)
+
+    # --- steps --------------------------------------------------------------
+
+    def examined(self, event: Examined, now_s: float) -> None:
+        """Enters what the archive told, and asks for room."""
+        recall = self._recalls[event.recall_id]
+        if recall.size_bytes is None:
+            recall.size_bytes = event.size_bytes
+        if recall.checksum is None:
+            recall.checksum = event.checksum
+        size_bytes = recall.size_bytes
+        self._move(recall, "examined", now_s, "" if size_bytes is None else size_text(size_bytes))
+        self._ask_for_room(recall, now_s)
+
+    def grew(self, event: Grew, now_s: float) -> None:
+        """Follows a copy's growth, and keeps its reservation ahead of it."""
+        recall = self._recalls[event.recall_id]
+        if recall.state is not RecallState.COPYING:
+            return
+        self._arrive(recall, event.bytes_done)
+        if recall.size_bytes is not None:
+            if recall.bytes_done > recall.size_bytes:
+                self._stop(recall, _wrong_size("grew to", recall, recall.bytes_done), now_s)
+            return
+        reserved_bytes = self._pool.reserved_for(recall.recall_id)
+        if recall.bytes_done > reserved_bytes * EXTEND_FROM:
+            self._extend(recall, now_s)
+
+    def copied(self, event: Copied, now_s: float) -> None:
+        """Goes on to verify what was copied, if it is of the right size and has room."""
+        recall = self._recalls[event.recall_id]
+        recall.ran = event.ran
+        self._arrive(recall, event.size_bytes)
+        self._wishes.pop(recall.recall_id, None)
+        if recall.size_bytes is not None and recall.size_bytes != event.size_bytes:
+            self._stop(recall, _wrong_size("has", recall, event.size_bytes), now_s)
+            return
+        beyond_bytes = event.size_bytes - self._pool.reserved_for(recall.recall_id)
+        if beyond_bytes > 0 and not self._pool.extend(recall.recall_id, beyond_bytes):
+            self._stop(recall, self._outgrown(recall), now_s)
+            return
+        recall.size_bytes = event.size_bytes
+        self._move(recall, "copied", now_s, size_text(event.size_bytes))
+        self._out.append(Verify(recall.recall_id, recall.lfn, recall.size_bytes, recall.checksum))
+
+    def verified(self, event: Verified, now_s: float) -> None:
+        """Goes on to publish a file that is what it should be."""
+        recall = self._recalls[event.recall_id]
+        recall.checksum = event.checksum
+        self._move(recall, "verified", now_s, str(event.checksum or "size only"))
+        self._out.append(Publish(recall.recall_id, recall.lfn, event.size_bytes, event.checksum))
+
+    def published(self, event: Published, now_s: float) -> None:
+        """Makes the file visible: from here on it exists."""
+        recall = self._recalls[event.recall_id]
+        assert recall.size_bytes is not None, recall.story
+        self._move(recall, "published", now_s)
+        self._pool.publish(recall.recall_id, recall.lfn, recall.size_bytes, now_s)
+        self._changes.enter(recall.lfn, recall.size_bytes, recall_id=recall.recall_id)
+        self._forget(recall, now_s)
+
+    def step_failed(self, event: StepFailed, now_s: float) -> None:
+        """Ends a recall whose step failed."""
+        recall = self._recalls[event.recall_id]
+        if event.ran is not None:
+            recall.ran = event.ran
+        if event.size_bytes is not None and recall.size_bytes is None:
+            recall.size_bytes = event.size_bytes
+        self._end(recall, event.failure, now_s)
+
+    def stopped(self, event: Stopped, now_s: float) -> None:
+        """Ends a recall that was being stopped."""
+        recall = self._recalls[event.recall_id]
+        assert recall.failure is not None, recall.story
+        if event.ran is not None:
+            recall.ran = event.ran
+        self._end(recall, recall.failure, now_s)
+
+    # --- slots and room -----------------------------------------------------
+
+    def advance(self, now_s: float) -> None:
+        """Grants room that has become free, and starts what has a slot."""
+        self._grant(now_s)
+        self._start(now_s)
+
+    def pass_time(self, now_s: float) -> None:
+        """Counts time for the staging rate."""
+        self.rate.pass_time(now_s, busy=self._copying > 0)
+
+    def fall_short(self, now_s: float) -> None:
+        """Purging ended without making the room asked for: nobody waits in vain."""
+        self._wishes.clear()
+        self._no_wishes_before_s = now_s + GROWTH_PAUSE_S
+        for recall in list(self._waiting):
+            if any(self._pool.shortfall(self._expected(recall), 1)):
+                self._end(recall, self._no_room(recall), now_s)
+
+    def _start(self, now_s: float) -> None:
+        if not self._queue:
+            return
+        blocked: list[Recall] = []
+        while self._queue:
+            recall = self._queue.popleft()
+            replica = self._pool.get(recall.lfn)
+            if replica is not None and replica.standing is Standing.HELD:
+                recall.size_bytes = replica.size_bytes
+                self._move(recall, "held already", now_s)
+                self._forget(recall, now_s)
+            elif replica is not None or self._in_slot >= self._slots:
+                blocked.append(recall)
+            elif recall.size_bytes is None and self._examines:
+                self._move(recall, "examine", now_s)
+                self._out.append(Examine(recall.recall_id, recall.lfn))
+            else:
+                self._move(recall, "reserve", now_s)
+                self._ask_for_room(recall, now_s)
+        self._queue.extend(blocked)
+
+    def _ask_for_room(self, recall: Recall, now_s: float) -> None:
+        self._waiting.append(recall)
+        self._grant(now_s)
+
+    def _grant(self, now_s: float) -> None:
+        """Gives room to those who wait, in order; fails those for whom there is none."""
+        for recall_id, more_bytes in list(self._wishes.items()):
+            if self._pool.extend(recall_id, more_bytes):
+                del self._wishes[recall_id]
+        if not self._waiting:
+            return
+        can_bytes, can_files = self._removals.can_free()
+        ahead_bytes = ahead_files = 0
+        for recall in list(self._waiting):
+            want_bytes = self._expected(recall)
+            if not ahead_files and self._pool.reserve(recall.recall_id, want_bytes):
+                self._waiting.remove(recall)
+                self._move(recall, "reserved", now_s, size_text(want_bytes))
+                self._out.append(Copy(recall.recall_id, recall.lfn, recall.size_bytes))
+                continue
+            over_bytes, over_files = self._pool.shortfall(ahead_bytes + want_bytes, ahead_files + 1)
+            if over_bytes > can_bytes or over_files > can_files:
+                self._end(recall, self._no_room(recall), now_s)
+            else:
+                ahead_bytes += want_bytes
+                ahead_files += 1
+
+    def _extend(self, recall: Recall, now_s: float) -> None:
+        """Asks for more room ahead of a growing file, as much as there is."""
+        reserved_bytes = self._pool.reserved_for(recall.recall_id)
+        beyond_bytes = max(0, recall.bytes_done - reserved_bytes)
+        want_bytes = beyond_bytes + max(1, int(reserved_bytes * EXTEND_BY))
+        lacking_bytes = self._pool.shortfall(want_bytes)[0]
+        if not lacking_bytes:
+            self._pool.extend(recall.recall_id, want_bytes)
+            self._wishes.pop(recall.recall_id, None)
+            return
+        if beyond_bytes and not self._pool.extend(recall.recall_id, beyond_bytes):
+            self._stop(recall, self._outgrown(recall), now_s)
+        elif now_s >= self._no_wishes_before_s:
+            self._wishes[recall.recall_id] = want_bytes - beyond_bytes
+
+    def _no_room(self, recall: Recall) -> Failure:
+        want_bytes = self._expected(recall)
+        quota_bytes = self._pool.limits.quota_bytes
+        if want_bytes > quota_bytes:
+            reason = (
+                f"{recall.lfn} needs {size_text(want_bytes)}, "
+                f"more than this pool's quota of {size_text(quota_bytes)}"
+            )
+        else:
+            reason = f"no room for {size_text(want_bytes)}: {self._pool.standing_text()}"
+            if not self._removals.pins_known:
+                reason += "; nothing is purged before the redirector has told the pins"
+        return Failure(FailureKind.NO_SPACE, reason)
+
+    def _outgrown(self, recall: Recall) -> Failure:
+        reserved_bytes = self._pool.reserved_for(recall.recall_id)
+        return Failure(
+            FailureKind.NO_SPACE,
+            f"{recall.lfn} outgrew the {size_text(reserved_bytes)} reserved for it, "
+            f"and there is no more room: {self._pool.standing_text()}",
+        )
+
+    # --- moves --------------------------------------------------------------
+
+    def _arrive(self, recall: Recall, bytes_done: int) -> None:
+        if bytes_done > recall.bytes_done:
+            self.rate.arrive(bytes_done - recall.bytes_done)
+            recall.bytes_done = bytes_done
+
+    def _move(self, recall: Recall, event: str, now_s: float, why: str = "") -> None:
+        before = recall.state
+        recall.move(event, now_s, why)
+        self._count(before, recall.state, now_s)
+
+    def _count(self, before: RecallState, after: RecallState, now_s: float) -> None:
+        self._in_slot += (after in IN_SLOT) - (before in IN_SLOT)
+        if (before is RecallState.COPYING) != (after is RecallState.COPYING):
+            self.pass_time(now_s)
+            self._copying += 1 if after is RecallState.COPYING else -1
+
+    def _stop(self, recall: Recall, failure: Failure, now_s: float) -> None:
+        recall.failure = failure
+        self._wishes.pop(recall.recall_id, None)
+        self._move(recall, "stop", now_s, failure.reason)
+        self._out.append(StopStep(recall.recall_id))
+
+    def _end(self, recall: Recall, failure: Failure, now_s: float) -> None:
+        if recall.state is RecallState.ACCEPTED:
+            self._queue.remove(recall)
+        elif recall.state is RecallState.RESERVING and recall in self._waiting:
+            self._waiting.remove(recall)
+        before = recall.state
+        recall.end(failure, now_s)
+        self._count(before, recall.state, now_s)
+        self._forget(recall, now_s)
+
+    def _forget(self, recall: Recall, now_s: float) -> None:
+        self._wishes.pop(recall.recall_id, None)
+        self._pool.release(recall.recall_id)
+        del self._recalls[recall.recall_id]
+        del self._by_lfn[recall.lfn]
+        self._tell_ended(recall, now_s)
+
+    def _tell_ended(self, recall: Recall, now_s: float) -> None:
+        self._out.append(
+            TellEnded(
+                recall.recall_id,
+                recall.lfn,
+                recall.failure,
+                recall.size_bytes,
+                recall.checksum,
+                recall.ran,
+                now_s - recall.accepted_s,
+            )
+        )
+
+    def check(self) -> None:
+        """Asserts that queue, slots and reservations agree with the recalls' states."""
+        by_state: dict[RecallState, list[Recall]] = {}
+        for recall_id, recall in self._recalls.items():
+            recall.check()
+            assert not recall.ended, recall.story
+            assert recall.recall_id == recall_id
+            assert self._by_lfn[recall.lfn] == recall_id
+            by_state.setdefault(recall.state, []).append(recall)
+            reserved = self._pool.reserved_for(recall_id)
+            assert recall.state in RESERVED | {RecallState.STOPPING} or not reserved
+            if recall.state in {RecallState.VERIFYING, RecallState.PUBLISHING}:
+                assert recall.size_bytes is not None
+                assert reserved >= recall.size_bytes
+            replica = self._pool.get(recall.lfn)
+            assert replica is None or recall.state is RecallState.ACCEPTED, recall.story
+        assert len(self._by_lfn) == len(self._recalls)
+        assert list(self._queue) == by_state.get(RecallState.ACCEPTED, [])
+        assert set(self._waiting) == set(by_state.get(RecallState.RESERVING, []))
+        assert self._in_slot == sum(len(by_state.get(state, ())) for state in IN_SLOT)
+        assert self._in_slot <= self._slots
+        assert self._copying == len(by_state.get(RecallState.COPYING, ()))
+        assert self._wishes.keys() <= {
+            one.recall_id for one in by_state.get(RecallState.COPYING, ())
+        }
+
+
+def _wrong_size(what: str, recall: Recall, size_bytes: int) -> Failure:
+    return Failure(
+        FailureKind.TRANSIENT,
+        f"the staged file {what} {size_bytes} bytes where {recall.size_bytes} were expected",
+    )
+
+
+def lease_ended(silence_s: float) -> Failure:
+    """Why recalls are stopped when the redirector is out of touch for too long."""
+    return Failure(
+        FailureKind.TRANSIENT,
+        f"out of touch with the redirector for {duration_text(silence_s)}; "
+        "it may have given the recall to another node",
+    )
