@@ -509,20 +509,24 @@ class WorkerWelcome(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     HEARTBEAT_S_FIELD_NUMBER: _builtins.int
     COMMIT_S_FIELD_NUMBER: _builtins.int
+    MAX_RESULT_BYTES_FIELD_NUMBER: _builtins.int
     epoch: _builtins.str
     heartbeat_s: _builtins.float
     commit_s: _builtins.float
     """hold results back for at most this long"""
+    max_result_bytes: _builtins.int
+    """of one commit; 0: any"""
     def __init__(
         self,
         *,
         epoch: _builtins.str = ...,
         heartbeat_s: _builtins.float = ...,
         commit_s: _builtins.float = ...,
+        max_result_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_s", b"commit_s", "epoch", b"epoch", "heartbeat_s", b"heartbeat_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_s", b"commit_s", "epoch", b"epoch", "heartbeat_s", b"heartbeat_s", "max_result_bytes", b"max_result_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
