@@ -16,7 +16,7 @@ from benchmarks.figures import machine, show
 
 TITLES = {
     "purge": "Choosing what to purge",
-    "index": "The index of replicas, and Locate",
+    "locate": "The index of replicas, and Locate",
 }
 
 
