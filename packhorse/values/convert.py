@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import fields
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from google.protobuf.message import Message
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
 
-def copied(kind: type[T], message: Message, **given: Any) -> T:
+def copied(kind: type[T], message: Message, /, **given: Any) -> T:
     """A value of the dataclass `kind`: what is given, and the message's fields for the rest."""
-    for name in _field_names(kind):
+    for name in _field_names(cast("Hashable", kind)):
         if name not in given:
             given[name] = getattr(message, name)
     return kind(**given)
@@ -27,7 +29,7 @@ def state_of(kind: type[E], number: int) -> E:
 
     A number that a newer server made up is the first member, "unknown".
     """
-    members = _members(kind)
+    members: tuple[E, ...] = _members(kind)
     return members[number] if 0 <= number < len(members) else members[0]
 
 
@@ -37,5 +39,5 @@ def _field_names(kind: Any) -> tuple[str, ...]:
 
 
 @cache
-def _members(kind: type[E]) -> tuple[E, ...]:
+def _members(kind: type[StrEnum]) -> tuple[Any, ...]:
     return tuple(kind)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from packhorse.values.convert import copied, state_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from protos.packhorse.v1 import redirector_pb2, types_pb2
 
 
@@ -49,7 +51,7 @@ class Location(NamedTuple):
     reason: str
 
 
-def locations_of(lfns: list[str], reply: redirector_pb2.LocateReply) -> list[Location]:
+def locations_of(lfns: Sequence[str], reply: redirector_pb2.LocateReply) -> list[Location]:
     """One location per name asked for, from the columns of a reply."""
     nodes = [NodeAddress.of(node) for node in reply.nodes]
     alone = [(), *((node,) for node in nodes)]

@@ -1,0 +1,86 @@
+"""Workers on this machine, for as long as a client needs them.
+
+One child process supervises them (`packhorse.worker`). The client keeps
+the writing end of the child's standard input and never writes to it: however the
+client ends, the pipe closes, and the supervisor ends its workers and itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Self
+
+from common.errors import PackhorseError
+from packhorse.worker.options import to_argument
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import Sequence
+
+    from packhorse.worker.options import WorkerOptions
+
+_STOP_TIMEOUT_S = 10.0
+
+
+class LocalWorkers:
+    """Starts workers on entering, and ends them on leaving, whatever happens."""
+
+    def __init__(self, options: Sequence[WorkerOptions]) -> None:
+        self._options = options
+        self._supervisor: Process | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._options:
+            self._supervisor = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "packhorse.worker",
+                to_argument(self._options),
+                stdin=subprocess.PIPE,
+                # What functions print must not mix with what we answer on stdout.
+                stdout=sys.__stderr__.fileno() if sys.__stderr__ else subprocess.DEVNULL,
+                # A session of its own: Ctrl-C is for the client, who then ends us.
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(_search_path())},
+            )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._supervisor is not None:
+            await _end(self._supervisor)
+
+    async def fail(self) -> None:
+        """Waits for the workers to fail, and raises why; for ever if they do not."""
+        if self._supervisor is not None:
+            code = await self._supervisor.wait()
+            if code != 0:
+                raise PackhorseError(
+                    f"the local workers ended with code {code}; what they said before tells why"
+                )
+        await asyncio.get_running_loop().create_future()
+
+
+async def _end(supervisor: Process) -> None:
+    """Asks politely first. The supervisor ends its workers before itself."""
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            supervisor.terminate()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await supervisor.wait()
+    finally:
+        # Had it to be killed, its workers see their pipes close, and end too.
+        with contextlib.suppress(ProcessLookupError):
+            supervisor.kill()
+        if supervisor.stdin is not None:
+            supervisor.stdin.close()
+    await supervisor.wait()
+
+
+def _search_path() -> list[str]:
+    """Where modules come from here, so that workers find the same ones."""
+    return [path or os.getcwd() for path in sys.path]  # noqa: PTH109 - text is what is needed

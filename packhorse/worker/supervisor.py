@@ -1,0 +1,120 @@
+"""The parent of worker processes: starts them, and starts them anew when they die.
+
+    python -m packhorse.worker OPTIONS
+
+It imports nothing that could fail or grow. A child that ends by itself, with code 0,
+has no more work; one that dies is started again under a new name, at growing
+intervals if it dies at once. Children end with the supervisor, whatever happens to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from packhorse.worker.options import to_argument
+from packhorse.worker.parent import when_parent_ends
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import Sequence
+
+    from packhorse.worker.options import WorkerOptions
+
+log = logging.getLogger(__name__)
+
+EXIT_DONE = 0
+EXIT_GAVE_UP = 11
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 10.0
+# A child that lived so long is no longer suspected of dying at its start.
+_LIVED_S = 30.0
+# A little longer than children allow themselves.
+_STOP_TIMEOUT_S = 7.0
+
+
+async def supervise(options: Sequence[WorkerOptions], *, end_with_parent: bool = False) -> int:
+    """Runs workers until all have ended, or this process is told to stop.
+
+    Returns 0, or the code of a worker that gave up reaching the packetizer.
+    """
+    loop = asyncio.get_running_loop()
+    everyone = asyncio.gather(*map(_keep_alive, options))
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    if end_with_parent:
+        when_parent_ends(lambda: loop.call_soon_threadsafe(stopped.set))
+    everyone.add_done_callback(lambda _: stopped.set())
+    try:
+        await stopped.wait()
+        return max(everyone.result(), default=EXIT_DONE) if everyone.done() else EXIT_DONE
+    finally:
+        everyone.cancel()
+        await asyncio.gather(everyone, return_exceptions=True)
+
+
+async def _keep_alive(options: WorkerOptions) -> int:
+    """One worker, in as many lives as it takes; returns the code it ended with."""
+    loop = asyncio.get_running_loop()
+    pause_s = _FIRST_PAUSE_S
+    life = 1
+    while True:
+        # A new name for each life: the packetizer must not take it for the one that died.
+        name = options.name if life == 1 else f"{options.name}~{life}"
+        began_s = loop.time()
+        code = await _live(dataclasses.replace(options, name=name))
+        if code in {EXIT_DONE, EXIT_GAVE_UP}:
+            return code
+        if loop.time() - began_s > _LIVED_S:
+            pause_s = _FIRST_PAUSE_S
+        log.warning("%s %s; starting it anew in %.1f s", name, _in_words(code), pause_s)
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        life += 1
+
+
+async def _live(options: WorkerOptions) -> int:
+    """One life of a worker; it is ended if this is cancelled."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "packhorse.worker.child",
+        to_argument([options]),
+        stdin=subprocess.PIPE,
+        # A group of its own: Ctrl-C at the terminal is for the supervisor to handle.
+        process_group=0,
+    )
+    try:
+        return await process.wait()
+    finally:
+        await _end(process)
+
+
+async def _end(process: Process) -> None:
+    """Ends a child if it still lives, politely first."""
+    try:
+        if process.returncode is None:
+            process.terminate()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_TIMEOUT_S):
+                    await process.wait()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        if process.stdin is not None:
+            process.stdin.close()
+    await process.wait()
+
+
+def _in_words(code: int) -> str:
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"exited with code {code}"
