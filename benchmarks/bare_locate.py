@@ -7,39 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING
+from typing import Any
 
+import grpc
 from grpc import aio
 
 from benchmarks.locate import NAMES, SIZE_BYTES, name_of
-from protos.packhorse.v1 import redirector_pb2, redirector_pb2_grpc
-
-if TYPE_CHECKING:
-    from grpc.aio import ServicerContext
-
-
-class BareFiles(redirector_pb2_grpc.FilesServicer):
-    """Locate as fast as gRPC and Python allow."""
-
-    def __init__(self) -> None:
-        self._sizes = {name_of(i): SIZE_BYTES for i in range(NAMES)}
-
-    async def Locate(  # noqa: N802 -- the name in the contract
-        self,
-        request: redirector_pb2.LocateRequest,
-        _context: ServicerContext[redirector_pb2.LocateRequest, redirector_pb2.LocateReply],
-    ) -> redirector_pb2.LocateReply:
-        """Every name on one node."""
-        sizes = self._sizes
-        return redirector_pb2.LocateReply(
-            holder=[1] * len(request.lfns), size_bytes=[sizes[lfn] for lfn in request.lfns]
-        )
+from protos.packhorse.v1.redirector_pb2 import LocateReply, LocateRequest
 
 
 async def main() -> None:
     """Serves until killed."""
+    sizes = {name_of(i): SIZE_BYTES for i in range(NAMES)}
+
+    async def locate(request: LocateRequest, _context: Any) -> LocateReply:
+        found = [sizes[lfn] for lfn in request.lfns]
+        return LocateReply(holder=[1] * len(found), size_bytes=found)
+
+    handler = grpc.unary_unary_rpc_method_handler(
+        locate, LocateRequest.FromString, LocateReply.SerializeToString
+    )
     server = aio.server(options=[("grpc.max_receive_message_length", 64 << 20)])
-    redirector_pb2_grpc.add_FilesServicer_to_server(BareFiles(), server)
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler("packhorse.v1.Files", {"Locate": handler})]
+    )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(f"127.0.0.1:{port}", flush=True)
