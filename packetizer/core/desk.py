@@ -1,0 +1,447 @@
+"""All sessions and all workers: events in, instructions out.
+
+The desk keeps who holds what and whose turn it is. A worker that gets less than it
+wants is *hungry*, and waits without asking again: it is served when a file near it
+becomes ready, when packets come back, or when it has waited long enough to read
+from afar (each `Tick`). Nobody is ever told that there will be no more work while
+a session runs.
+
+Sessions share the workers that serve any of them by start-time fair queueing: each
+lease charges its session with the time it will take, the session that was charged
+least is served first, and one that had nothing to lease for a while has saved
+nothing up.
+
+Nothing here walks over files or packets: an event costs what it changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from common.errors import NotFound, Refused
+from packetizer.core import events as ev
+from packetizer.core.figures import Figures, SessionState
+from packetizer.core.instructions import (
+    AnswerCommit,
+    CloseStream,
+    GivePackets,
+    Instruction,
+    Outbox,
+    TellSessionEnded,
+)
+from packetizer.core.leases import LeaseIds
+from packetizer.core.nodes import Nodes
+from packetizer.core.policies import Policies, standard_policies
+from packetizer.core.session import Session
+from packetizer.core.workers import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from packetizer.core.files import WorkFile
+    from packetizer.core.leases import Lease
+
+#: How often workers are looked through for silent ones.
+_LOOK_EVERY_S = 1.0
+#: A worker silent for this many heartbeats may be replaced by another of its name.
+_BEATS_MISSED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What the configuration says about packets and workers."""
+
+    packet_time_s: float = 2.0
+    locality_wait_s: float = 3.0
+    window: float = 0.5
+    attempts: int = 3
+    lease_s: float = 30.0
+    heartbeat_s: float = 1.0
+
+
+class Desk:
+    """The whole core. Give it events, carry out what it says."""
+
+    def __init__(self, epoch: int, tuning: Tuning, policies: Policies | None = None) -> None:
+        """`epoch` must be higher than in any earlier life of this packetizer."""
+        self.nodes = Nodes()
+        self.sessions: dict[str, Session] = {}
+        self.workers: dict[str, Worker] = {}
+        self._tuning = tuning
+        self._policies = policies or standard_policies(
+            self.nodes,
+            packet_time_s=tuning.packet_time_s,
+            locality_wait_s=tuning.locality_wait_s,
+            window=tuning.window,
+        )
+        self._lease_ids = LeaseIds(epoch)
+        self._outbox = Outbox()
+        self._available_bytes = 0
+        self._turn_s = 0.0
+        self._looked_s = 0.0
+        #: Host -> the workers there that want more than they got.
+        self._hungry: dict[str, dict[str, Worker]] = {}
+        self._handlers: dict[type, Callable[[Any, float], None]] = {
+            ev.WorkerReported: self._worker_reported,
+            ev.CommitKept: self._commit_kept,
+            ev.CommitNotKept: self._commit_not_kept,
+            ev.WorkerBeat: self._worker_beat,
+            ev.Tick: self._tick,
+            ev.FileOnline: self._file_online,
+            ev.FileOffline: self._file_offline,
+            ev.FileDescribed: self._file_described,
+            ev.StageAccepted: self._stage_accepted,
+            ev.StageRefused: self._stage_refused,
+            ev.NodesSeen: self._nodes_seen,
+            ev.SpaceSeen: self._space_seen,
+            ev.WorkerJoined: self._worker_joined,
+            ev.WorkerLeft: self._worker_left,
+            ev.SessionOpened: self._session_opened,
+            ev.FilesSurveyed: self._files_surveyed,
+            ev.SessionCancelled: self._session_cancelled,
+            ev.EndKept: self._end_kept,
+        }
+
+    def handle(self, event: ev.Event, now_s: float) -> list[Instruction]:
+        """Takes in what happened; returns what to do about it, in order.
+
+        Raises `Refused` or `NotFound` for what a client or a worker may not do.
+        """
+        self._handlers[type(event)](event, now_s)
+        return self._outbox.take()
+
+    def figures(self, session_id: str, now_s: float) -> Figures:
+        """How a session stands that has not ended. Raises `NotFound`."""
+        return self._session(session_id).figures(now_s)
+
+    # --- sessions --------------------------------------------------------------------
+
+    def _session(self, session_id: str) -> Session:
+        session = self.sessions.get(session_id)
+        if session is None:
+            raise NotFound(f"there is no session {session_id} at work here")
+        return session
+
+    def _session_opened(self, event: ev.SessionOpened, now_s: float) -> None:
+        if event.session_id in self.sessions:
+            raise Refused(f"session {event.session_id} is at work already")
+        session = Session(
+            event,
+            self.nodes,
+            self._lease_ids,
+            self._policies,
+            self._tuning.attempts,
+            self._outbox,
+            now_s,
+        )
+        session.served_s = self._turn_s
+        self.sessions[event.session_id] = session
+        for worker in self.workers.values():
+            if worker.only_session in {"", event.session_id}:
+                session.crew.seat(worker)
+
+    def _files_surveyed(self, event: ev.FilesSurveyed, now_s: float) -> None:
+        session = self.sessions.get(event.session_id)
+        if session is not None:
+            session.surveyed(now_s)
+            session.step(self._available_bytes, now_s)
+            self._feed(session, None, now_s)
+
+    def _session_cancelled(self, event: ev.SessionCancelled, now_s: float) -> None:
+        session = self._session(event.session_id)
+        session.end(SessionState.CANCELLED, event.reason or "cancelled", now_s)
+
+    def _end_kept(self, event: ev.EndKept, now_s: float) -> None:
+        session = self.sessions.pop(event.session_id, None)
+        if session is not None:
+            session.end_kept(event.problem, now_s)
+
+    # --- files and data servers --------------------------------------------------------
+
+    def _file_online(self, event: ev.FileOnline, now_s: float) -> None:
+        session = self.sessions.get(event.session_id)
+        if session is not None:
+            file = session.intake.online(event.lfn, event.nodes, event.size_bytes)
+            if file is not None:
+                self._feed(session, file, now_s)
+
+    def _file_offline(self, event: ev.FileOffline, now_s: float) -> None:
+        session = self.sessions.get(event.session_id)
+        if session is not None:
+            session.intake.offline(event.lfn, event.state, event.reason, now_s)
+            session.step(self._available_bytes, now_s)
+
+    def _file_described(self, event: ev.FileDescribed, now_s: float) -> None:
+        session = self.sessions.get(event.session_id)
+        if session is not None:
+            file = session.intake.described(event)
+            if file is not None:
+                self._feed(session, file, now_s)
+            else:
+                session.step(self._available_bytes, now_s)
+
+    def _stage_accepted(self, event: ev.StageAccepted, now_s: float) -> None:
+        session = self.sessions.get(event.session_id)
+        if session is not None:
+            session.intake.accepted(event.lfns, now_s)
+
+    def _stage_refused(self, event: ev.StageRefused, now_s: float) -> None:
+        session = self.sessions.get(event.session_id)
+        if session is not None:
+            session.intake.refused(event.lfns, event.reason)
+            session.step(self._available_bytes, now_s)
+
+    def _nodes_seen(self, event: ev.NodesSeen, now_s: float) -> None:
+        came_up = [seen for seen in event.nodes if self.nodes.seen(seen)]
+        if came_up:
+            self._feed_all(now_s)
+
+    def _space_seen(self, event: ev.SpaceSeen, now_s: float) -> None:
+        self._available_bytes = event.available_bytes
+        for session in list(self.sessions.values()):
+            session.step(self._available_bytes, now_s)
+
+    # --- workers -----------------------------------------------------------------------
+
+    def _worker_joined(self, event: ev.WorkerJoined, now_s: float) -> None:
+        before = self.workers.get(event.worker)
+        if before is not None:
+            silent_s = now_s - before.heard_s
+            same = (event.pid, event.host) == (before.pid, before.host)
+            if not same and silent_s < _BEATS_MISSED * self._tuning.heartbeat_s:
+                raise Refused(
+                    f"there is a worker named {event.worker} already "
+                    f"(process {before.pid} on {before.host or 'an unnamed host'})"
+                )
+            # It lives, so what it held did not kill it.
+            self._lose(before, "it came back over a new connection", now_s, goodbye=True)
+            self._outbox.add(CloseStream(before.stream, "the worker came back"))
+        if event.only_session and event.only_session not in self.sessions:
+            self._outbox.add(
+                TellSessionEnded(
+                    event.worker, event.stream, event.only_session, "it is not at work here"
+                )
+            )
+        worker = Worker(
+            event.worker,
+            event.stream,
+            event.host,
+            event.rack,
+            event.site,
+            event.only_session,
+            event.pid,
+        )
+        worker.heard_s = now_s
+        self.workers[event.worker] = worker
+        for session in self._open_to(worker):
+            session.crew.seat(worker)
+
+    def _worker_left(self, event: ev.WorkerLeft, now_s: float) -> None:
+        worker = self._known(event.worker, event.stream)
+        if worker is not None:
+            self._lose(worker, event.reason, now_s, goodbye=event.goodbye)
+
+    def _worker_beat(self, event: ev.WorkerBeat, now_s: float) -> None:
+        worker = self._known(event.worker, event.stream)
+        if worker is not None:
+            worker.heard_s = now_s
+
+    def _worker_reported(self, event: ev.WorkerReported, now_s: float) -> None:
+        worker = self._known(event.worker, event.stream)
+        if worker is None:
+            return
+        worker.heard_s = now_s
+        worker.want = event.want
+        commit = event.commit
+        touched: set[Session] = set()
+        for failure in event.failures:
+            lease = worker.hand.get(failure.lease_id)
+            if lease is not None and not lease.is_committing:
+                session = self.sessions[lease.session_id]
+                session.handout.failed(lease, failure, now_s)
+                touched.add(session)
+        if commit is not None:
+            offered_to = self.sessions.get(commit.session_id)
+            if offered_to is None:
+                self._outbox.add(
+                    AnswerCommit(
+                        worker.name,
+                        commit.commit_id,
+                        accepted=False,
+                        reason=f"session {commit.session_id} is not at work here",
+                    )
+                )
+            else:
+                offered_to.offer(worker, commit)
+        self._serve(worker, now_s)
+        for session in touched:
+            session.step(self._available_bytes, now_s)
+            self._feed(session, None, now_s)
+
+    def _commit_kept(self, event: ev.CommitKept, now_s: float) -> None:
+        session = self.sessions.get(event.session_id)
+        if session is None:
+            return
+        session.handout.kept(event.worker, event.commit_id, now_s)
+        session.step(self._available_bytes, now_s)
+        session.keep_end(now_s)
+        worker = self.workers.get(event.worker)
+        if worker is not None and worker.want and not worker.hand:
+            self._serve(worker, now_s)
+
+    def _commit_not_kept(self, event: ev.CommitNotKept, now_s: float) -> None:
+        session = self.sessions.get(event.session_id)
+        if session is None:
+            return
+        session.handout.not_kept(event.worker, event.commit_id, event.problem)
+        session.end(SessionState.FAILED, f"results cannot be kept: {event.problem}", now_s)
+        session.keep_end(now_s)
+
+    def _known(self, name: str, stream: int) -> Worker | None:
+        worker = self.workers.get(name)
+        return worker if worker is not None and worker.stream == stream else None
+
+    def _lose(self, worker: Worker, reason: str, now_s: float, *, goodbye: bool) -> None:
+        """A worker is gone: its leases go back at once."""
+        del self.workers[worker.name]
+        self._sated(worker)
+        leases = [lease for lease in worker.hand.values() if not lease.is_committing]
+        story = f"worker {worker.name} is gone: {reason}"
+        for session in list(self.sessions.values()):
+            mine = [lease for lease in leases if lease.session_id == session.session_id]
+            if goodbye:
+                for lease in mine:
+                    session.handout.give_back(lease)
+            else:
+                session.handout.lost(mine, f"{worker.name} at {worker.host}: {reason}", now_s)
+            session.leave(worker)
+            if mine:
+                session.books.story.tell(now_s, f"{story}; {len(mine)} packets come back")
+                session.step(self._available_bytes, now_s)
+                self._feed(session, None, now_s)
+
+    # --- serving -----------------------------------------------------------------------
+
+    def _tick(self, _: ev.Tick, now_s: float) -> None:
+        if now_s >= self._looked_s + _LOOK_EVERY_S:
+            self._looked_s = now_s
+            self._look_for_silent_workers(now_s)
+        for session in list(self.sessions.values()):
+            session.tick(now_s)
+            session.step(self._available_bytes, now_s)
+        self._feed_all(now_s)
+
+    def _look_for_silent_workers(self, now_s: float) -> None:
+        lease_s = self._tuning.lease_s
+        for worker in [w for w in self.workers.values() if now_s > w.heard_s + lease_s]:
+            reason = f"nothing was heard of it for {now_s - worker.heard_s:.0f} s"
+            self._outbox.add(CloseStream(worker.stream, reason))
+            self._lose(worker, reason, now_s, goodbye=False)
+
+    def _feed_all(self, now_s: float) -> None:
+        if self._hungry and any(session.has_work for session in self.sessions.values()):
+            for worker in self._all_hungry():
+                self._serve(worker, now_s)
+
+    def _feed(self, session: Session, file: WorkFile | None, now_s: float) -> None:
+        """Serves hungry workers, for there is new work: in one file, or anywhere in a session.
+
+        While more files are to come, a file is offered to the workers it is local
+        to and to those that nothing is local to; the others have their turn at the
+        next tick.
+        """
+        if not self._hungry:
+            return
+        if file is None or not session.books.files_to_come:
+            near = self._all_hungry()
+        else:
+            hosts = {node.host for node in file.nodes}
+            hosts.update(host for host in self._hungry if not self.nodes.has_host(host))
+            near = list(chain.from_iterable(self._hungry.get(h, {}).values() for h in hosts))
+        waiting = iter(near)
+        while session.has_work and (worker := next(waiting, None)) is not None:
+            self._serve(worker, now_s)
+
+    def _all_hungry(self) -> list[Worker]:
+        return list(chain.from_iterable(there.values() for there in self._hungry.values()))
+
+    def _serve(self, worker: Worker, now_s: float) -> None:
+        """Leases to a worker what it wants, as far as there is anything for it."""
+        leases: list[Lease] = []
+        while len(leases) < worker.want:
+            lease = self._next_lease(worker, now_s)
+            if lease is None:
+                break
+            leases.append(lease)
+        if leases:
+            worker.want -= len(leases)
+            last = leases[-1]
+            commit_soon = last.is_alone or not self.sessions[last.session_id].may_have_more
+            self._outbox.add(GivePackets(worker.name, worker.stream, leases, commit_soon))
+        if worker.want:
+            self._hungry.setdefault(worker.host, {})[worker.name] = worker
+        else:
+            self._sated(worker)
+
+    def _sated(self, worker: Worker) -> None:
+        there = self._hungry.get(worker.host)
+        if there is not None:
+            there.pop(worker.name, None)
+            if not there:
+                del self._hungry[worker.host]
+
+    def _next_lease(self, worker: Worker, now_s: float) -> Lease | None:
+        if worker.is_alone:
+            return None
+        for session in self._in_turn(worker):
+            if not session.has_work:
+                continue
+            lease = session.lease(worker, now_s)
+            if lease is not None:
+                if len(self.sessions) > 1:
+                    self._charge(session, lease)
+                return lease
+            if session.handout.is_emptying(worker):
+                return None
+        return None
+
+    def _open_to(self, worker: Worker) -> Collection[Session]:
+        """The sessions that a worker serves."""
+        if worker.only_session:
+            session = self.sessions.get(worker.only_session)
+            return () if session is None else (session,)
+        return self.sessions.values()
+
+    def _in_turn(self, worker: Worker) -> Iterable[Session]:
+        sessions = self._open_to(worker)
+        if len(sessions) < 2:
+            return sessions
+        return sorted(sessions, key=lambda session: session.served_s)
+
+    def _charge(self, session: Session, lease: Lease) -> None:
+        begin_s = max(session.served_s, self._turn_s)
+        self._turn_s = begin_s
+        session.served_s = begin_s + session.cost_s(lease)
+
+    def check(self) -> None:
+        """Asserts that sessions are whole and that every lease is in one hand."""
+        for session in self.sessions.values():
+            session.check()
+        in_hands: set[int] = set()
+        for worker in self.workers.values():
+            alone = [lease for lease in worker.hand.values() if lease.is_alone]
+            assert worker.is_alone == bool(alone), worker.name
+            assert not alone or len(worker.hand) == 1, f"{worker.name} holds a suspect and more"
+            for lease in worker.hand.values():
+                assert lease.worker is worker, lease
+                in_hands.add(lease.lease_id)
+            hungry = worker.name in self._hungry.get(worker.host, {})
+            assert hungry == (worker.want > 0), worker.name
+        leased: set[int] = set()
+        for session in self.sessions.values():
+            in_hands |= session.handout.leases_being_committed()
+            for file in session.books.files.values():
+                leased.update(file.ledger.leased if file.ledger is not None else ())
+        assert in_hands == leased, f"in hands {in_hands}, in ledgers {leased}"

@@ -1,0 +1,106 @@
+"""Which files to have staged next, and how many: the policy of the *window*.
+
+A session may stage ahead into a share of the space its pools have to give. That
+space is what the redirector calls available (neither reserved nor pinned), and
+what this session itself holds there already by having asked for it. Files are
+asked for in their order in the dataset, which is the order they were written to
+tape. One file is always asked for, however little space there is: then the
+session moves on whenever anything is released.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from packetizer.core.files import FileState
+
+if TYPE_CHECKING:
+    from packetizer.core.files import WorkFile
+
+#: Taken for the size of a file as long as no size of any file is known.
+ASSUMED_SIZE_BYTES = 1 << 30
+
+
+class Window(Protocol):
+    """The policy: how many bytes a session may have asked for and not done with."""
+
+    def bytes_ahead(self, available_bytes: int, held_bytes: int) -> int:
+        """`held_bytes` were asked for before, and are not settled yet."""
+        ...
+
+
+class ShareOfSpace:
+    """The policy described above."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+
+    def bytes_ahead(self, available_bytes: int, held_bytes: int) -> int:
+        """See `Window`."""
+        return int(self._share * (available_bytes + held_bytes))
+
+
+class Ahead:
+    """The files a session wants staged, and what it has asked for ahead of need."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self._wanted: deque[WorkFile] = deque()
+        self._known_bytes = 0
+        self._known_files = 0
+        #: Of files that are asked for, or came because they were, and are not settled.
+        self.held_bytes = 0
+        self.held_files = 0
+
+    def want(self, file: WorkFile, *, first: bool = False) -> None:
+        """Puts a file on the list; `first` if others have worked on it already."""
+        if first:
+            self._wanted.appendleft(file)
+        else:
+            self._wanted.append(file)
+
+    def size_known(self, size_bytes: int) -> None:
+        """One more size was learnt, which tells about the unknown ones."""
+        self._known_bytes += size_bytes
+        self._known_files += 1
+
+    def next_files(self, available_bytes: int, limit: int) -> list[WorkFile]:
+        """The files to ask for now, at most `limit`; they count as held from here on."""
+        chosen: list[WorkFile] = []
+        room_bytes = self._window.bytes_ahead(available_bytes, self.held_bytes) - self.held_bytes
+        while self._wanted and len(chosen) < limit:
+            file = self._wanted[0]
+            if file.state is not FileState.WANTED or file.is_ahead:
+                self._wanted.popleft()  # it came online by somebody else's wish, or is settled
+                continue
+            size_bytes = self.size_of(file)
+            if size_bytes > room_bytes and self.held_files:
+                break
+            self._wanted.popleft()
+            self.hold(file)
+            room_bytes -= size_bytes
+            chosen.append(file)
+        return chosen
+
+    def hold(self, file: WorkFile) -> None:
+        """Counts a file as held."""
+        file.is_ahead = True
+        file.held_bytes = self.size_of(file)
+        self.held_bytes += file.held_bytes
+        self.held_files += 1
+
+    def release(self, file: WorkFile) -> None:
+        """The file is settled, or is no longer asked for."""
+        if file.is_ahead:
+            file.is_ahead = False
+            self.held_bytes -= file.held_bytes
+            self.held_files -= 1
+
+    def size_of(self, file: WorkFile) -> int:
+        """The size of a file, or what is likely."""
+        if file.size_bytes:
+            return file.size_bytes
+        if self._known_files:
+            return max(1, self._known_bytes // self._known_files)
+        return ASSUMED_SIZE_BYTES
