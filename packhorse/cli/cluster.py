@@ -1,0 +1,185 @@
+"""`packhorse status | nodes | drain | purge`: the site as its admin sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from packhorse.cli.options import ConfigOption, JsonOption, RedirectorOption, size
+from packhorse.cli.output import counted, say, say_json, say_table, share
+from packhorse.cli.running import with_site
+
+if TYPE_CHECKING:
+    from packhorse.values import NodeStatus, PurgePlan, SiteStatus
+
+PANEL = "Site"
+SHOWN_VERDICTS = 1000
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this group."""
+    for command in (status, nodes, drain, purge):
+        app.command(rich_help_panel=PANEL)(command)
+
+
+def status(
+    config: ConfigOption = None, redirector: RedirectorOption = "", as_json: JsonOption = False
+) -> None:
+    """Show the whole site in one look: space, recalls, nodes, and what is stuck."""
+    found = with_site(config, redirector, lambda site: site.status())
+    if as_json:
+        say_json(found)
+        return
+    _say_status(found)
+    say()
+    _say_nodes(found.nodes)
+
+
+def nodes(
+    config: ConfigOption = None, redirector: RedirectorOption = "", as_json: JsonOption = False
+) -> None:
+    """Show every data server: its state, space, load, and what a new recall would wait for."""
+    found = with_site(config, redirector, lambda site: site.nodes())
+    if as_json:
+        say_json(found)
+    else:
+        _say_nodes(found)
+
+
+def drain(
+    node: Annotated[str, typer.Argument(metavar="NODE", help="A data server's name.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Give it recalls again.")] = False,
+    config: ConfigOption = None,
+    redirector: RedirectorOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Give a data server no more recalls; it goes on serving what it holds."""
+    report = with_site(config, redirector, lambda site: site.drain(node, undo=undo))
+    if as_json:
+        say_json({"node": node, "draining": not undo, "recalls_left": report.recalls_left})
+    elif undo:
+        say(f"{node} gets recalls again")
+    else:
+        say(f"{node} is draining; {counted(report.recalls_left, 'recall')} left to finish")
+
+
+def purge(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would go or stay, and why. Required.")
+    ] = False,
+    node: Annotated[
+        str, typer.Option("--node", metavar="NODE", help="One data server; default: all.")
+    ] = "",
+    to: Annotated[
+        int,
+        typer.Option(
+            "--to",
+            parser=size,
+            show_default=False,
+            metavar="SIZE",
+            help="Down to so much; 0: to the low watermark.",
+        ),
+    ] = 0,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, metavar="N", help="Rows for each data server.")
+    ] = SHOWN_VERDICTS,
+    config: ConfigOption = None,
+    redirector: RedirectorOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show what each data server's next purge would take; nothing is purged.
+
+    Data servers purge by themselves, above their high watermark. To drop certain files
+    now, see `packhorse evict`.
+    """
+    if not dry_run:
+        raise typer.BadParameter(
+            "data servers purge by themselves; only --dry-run is possible here. "
+            "To drop certain files now, use: packhorse evict LFN..."
+        )
+    plans = with_site(
+        config,
+        redirector,
+        lambda site: site.purge_plan(node, target_bytes=to, limit=limit),
+    )
+    if as_json:
+        say_json(plans)
+        return
+    for plan in plans:
+        _say_plan(plan)
+
+
+def _say_status(found: SiteStatus) -> None:
+    from common.units import format_duration, format_size
+
+    usable = f"{format_size(found.available_bytes)} of {format_size(found.quota_bytes)} available"
+    say(f"redirector   version {found.version}, up {format_duration(found.uptime_s)}")
+    say(f"packetizers  {', '.join(found.packetizers) or 'none'}")
+    say(f"pools        {counted(found.replicas, 'replica')}, {usable}")
+    say(
+        f"recalls      {found.recalls_running} running, {found.recalls_queued} queued, "
+        f"{found.recalls_done} done, {found.recalls_failed} failed"
+    )
+    say(f"requests     {found.requests_active} active")
+    for line in found.stuck:
+        say(f"stuck        {line}")
+
+
+def _say_nodes(found: tuple[NodeStatus, ...]) -> None:
+    from common.units import format_duration, format_size
+
+    say_table(
+        (
+            "node",
+            "state",
+            "host",
+            "used",
+            "quota",
+            "full",
+            "files",
+            "recalls",
+            "cpu",
+            "wait",
+            "note",
+        ),
+        [
+            (
+                node.address.node,
+                f"{node.state}, draining" if node.draining else node.state,
+                node.address.host,
+                format_size(node.load.used_bytes),
+                format_size(node.load.quota_bytes),
+                share(node.load.used_bytes + node.load.reserved_bytes, node.load.quota_bytes),
+                f"{node.load.files:,}",
+                f"{node.load.recalls_running}+{node.load.recalls_waiting}",
+                f"{node.load.cpu_percent:.0f}%",
+                format_duration(node.cost_s),
+                node.load.trouble,
+            )
+            for node in sorted(found, key=lambda node: node.address.node)
+        ],
+        right="used quota full files recalls cpu wait",
+    )
+
+
+def _say_plan(plan: PurgePlan) -> None:
+    from common.units import format_duration, format_size
+
+    say(f"{plan.node}: {plan.problem or plan.summary}")
+    if plan.verdicts:
+        say_table(
+            ("verdict", "size", "unused", "lfn", "why"),
+            [
+                (
+                    "goes" if row.goes else "stays",
+                    format_size(row.size_bytes),
+                    format_duration(row.unused_s),
+                    row.lfn,
+                    row.why,
+                )
+                for row in plan.verdicts
+            ],
+            right="size unused",
+        )
+    say()

@@ -1,0 +1,165 @@
+"""`packhorse up | redirector | dataserver | packetizer | worker`: what keeps running."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from packhorse.cli.options import ConfigOption, RedirectorOption, duration, size
+from packhorse.cli.running import load_config
+
+if TYPE_CHECKING:
+    from common.config.check import Role
+    from common.config.load import LoadedConfig
+    from common.service import Service
+
+PANEL = "Servers"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this group."""
+    for command in (up, redirector, dataserver, packetizer, worker):
+        app.command(rich_help_panel=PANEL)(command)
+
+
+def up(config: ConfigOption = None) -> None:
+    """Run every server of the configuration in one process.
+
+    For a site on one machine. Each server prints one JSON line to stdout once it is ready;
+    logs go to stderr. Ctrl-C or SIGTERM stops them.
+    """
+    loaded = load_config(config)
+    site = loaded.site
+    services: list[Service] = []
+    if site.redirector is not None:
+        services.append(_redirector(loaded))
+    services += [_dataserver(loaded, name) for name in site.dataservers]
+    if site.packetizer is not None:
+        services.append(_packetizer(loaded))
+    _serve(*services)
+
+
+def redirector(config: ConfigOption = None) -> None:
+    """Run the redirector: where every file is, and who stages the next one."""
+    _serve(_redirector(load_config(config)))
+
+
+def dataserver(
+    config: ConfigOption = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="Which one, if the file has several."),
+    ] = None,
+) -> None:
+    """Run a data server: one pool, its bytes, its purge, its stage commands."""
+    loaded = load_config(config)
+    from common.config.check import node_name
+
+    _serve(_dataserver(loaded, node_name(loaded, name)))
+
+
+def packetizer(config: ConfigOption = None) -> None:
+    """Run the packetizer: which worker does which part of which file."""
+    _serve(_packetizer(load_config(config)))
+
+
+def worker(
+    config: ConfigOption = None,
+    redirector: RedirectorOption = "",
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="N", min=1, help="How many; default: one per core."),
+    ] = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host",
+            metavar="LABEL",
+            help="Host label: files on a data server with the same one are read by path. "
+            "Default: PACKHORSE_HOST, or this machine's name.",
+        ),
+    ] = "",
+    rack: Annotated[str, typer.Option("--rack", metavar="LABEL", help="A wider label.")] = "",
+    site: Annotated[str, typer.Option("--site", metavar="LABEL", help="A still wider one.")] = "",
+    session: Annotated[
+        str,
+        typer.Option("--session", metavar="ID", help="Serve this session only, and end with it."),
+    ] = "",
+    memory: Annotated[
+        int,
+        typer.Option(
+            "--memory",
+            parser=size,
+            show_default=False,
+            metavar="SIZE",
+            help="The most one worker may use; 0: no limit.",
+        ),
+    ] = 0,
+    patience: Annotated[
+        float,
+        typer.Option(
+            "--patience",
+            parser=duration,
+            show_default=False,
+            metavar="DURATION",
+            help="Give up when the packetizer is out of reach for so long; 0: never.",
+        ),
+    ] = 0.0,
+) -> None:
+    """Run workers here: they pull packets of any session, until they are stopped."""
+    from packhorse.aio.processing import usable_cores
+    from packhorse.finding import find_site
+    from packhorse.worker import run_workers, worker_options
+
+    found = find_site(config, redirector)
+    label = host or os.environ.get("PACKHORSE_HOST", "")
+    options = worker_options(
+        found.redirector,
+        workers=usable_cores() if workers is None else workers,
+        hosts=[label] if label else [],
+        rack=rack,
+        site=site,
+        session_id=session,
+        memory_bytes=memory,
+        patience_s=patience,
+    )
+    held = bool(os.environ.get("PACKHORSE_EXIT_WITH_PARENT"))
+    raise typer.Exit(run_workers(options, end_with_parent=held))
+
+
+def _serve(*services: Service) -> None:
+    from common.service import run_service
+
+    raise typer.Exit(run_service(*services))
+
+
+def _redirector(loaded: LoadedConfig) -> Service:
+    from redirector.service import RedirectorService
+
+    _check(loaded, "redirector")
+    return RedirectorService(loaded.site)
+
+
+def _dataserver(loaded: LoadedConfig, name: str) -> Service:
+    from dataserver.service import DataServerService
+
+    _check(loaded, "dataserver", name)
+    return DataServerService(loaded.site, name)
+
+
+def _packetizer(loaded: LoadedConfig) -> Service:
+    from packetizer.service import PacketizerService
+
+    _check(loaded, "packetizer")
+    return PacketizerService(loaded.site)
+
+
+def _check(loaded: LoadedConfig, role: Role, name: str | None = None) -> None:
+    """Raises ConfigError with all that keeps the role from starting on this machine."""
+    from common.config.check import check_for_role
+
+    problems = check_for_role(loaded, role, name)
+    if problems:
+        raise loaded.error(problems)
