@@ -12,6 +12,9 @@ import pytest
 from common.errors import UsageError
 from packhorse.cli.results import check_output, value_to_text, write_value
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 VALUE = {"events": 7, "mass": np.arange(3), "mean": np.float64(0.5), "tags": ("a", None)}
 
 
@@ -46,9 +49,6 @@ def test_any_other_name_gets_a_pickle(tmp_path: Path) -> None:
     [("v.json", {1, 2}), ("v.npz", [1, 2]), ("v.npy", {"a": {1, 2}}), ("v.npz", {"a": {1, 2}})],
     ids=["set as json", "list as npz", "dict as npy", "sets as npz"],
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 def test_a_value_its_format_cannot_hold_is_not_lost(
     name: str, value: object, tmp_path: Path
 ) -> None:
