@@ -1,0 +1,79 @@
+"""What to run, and how it went: plain values."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from common.command.exit_codes import Failure
+
+KIB = 1024
+
+
+def _new_id() -> str:
+    return secrets.token_hex(8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandSpec:
+    """One run of a command."""
+
+    argv: Sequence[str]
+    # From its start to its end; longer, and it is killed.
+    deadline_s: float
+    cwd: Path | None = None
+    # Besides what `command_environment` passes on; wins over it.
+    env: Mapping[str, str] = field(default_factory=dict)
+    # What it reads on its standard input. It may stop reading at any time.
+    stdin: bytes = b""
+    # How much of each of its two outputs is kept, from the end.
+    output_limit_bytes: int = 64 * KIB
+    # The file it makes, in a directory of its own. It need not exist yet, and
+    # files beside it count as well: many tools write to another name first.
+    watch: Path | None = None
+    # With `watch`: killed when nothing there was written for this long.
+    stall_s: float | None = None
+    # With `watch`: killed when a file there is larger.
+    size_limit_bytes: int | None = None
+    # Whose command it is, for `kill_leftovers`.
+    owner: str = "packhorse"
+    run_id: str = field(default_factory=_new_id)
+
+    def __post_init__(self) -> None:
+        assert self.argv, "a command has at least one word"
+        assert self.watch is not None or (self.stall_s is None and self.size_limit_bytes is None)
+
+    @property
+    def command_id(self) -> str:
+        """Marks every process of this run."""
+        return f"{self.owner}/{self.run_id}"
+
+
+class Cut(Enum):
+    """Why a command was killed before it ended by itself."""
+
+    DEADLINE = "deadline"
+    STALL = "stall"
+    OVERSIZE = "oversize"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandResult:
+    """How a command went. It did its work if `failure` is None."""
+
+    failure: Failure | None
+    # Negative: the signal that killed it. None: it never ran, or cannot be killed.
+    exit_code: int | None
+    cut: Cut | None
+    duration_s: float
+    # The end of its standard output as it was, and whether that is all of it.
+    stdout: bytes = b""
+    stdout_complete: bool = True
+    # The last lines it wrote for people: of stderr, or of stdout if that is empty.
+    output_tail: str = ""

@@ -1,0 +1,66 @@
+"""Command templates: words with `{source}`, `{target}`, `{lfn}` and `{size}` in them.
+
+A template without any placeholder is a script written for XRootD's
+`oss.stagecmd`: it gets the remote and the local name as two more arguments.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from common.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+PLACEHOLDERS = ("source", "target", "lfn", "size")
+# What a template without placeholders gets appended.
+APPENDED = ("source", "target")
+
+_BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+
+
+def check_template(template: Sequence[str]) -> frozenset[str]:
+    """The placeholders used. Raises `ConfigError` for what no command can be made of."""
+    if not template or not template[0]:
+        raise ConfigError("the command is empty")
+    used = set()
+    for word in template:
+        if "\0" in word:
+            raise ConfigError(f"the command's word {word!r} has a NUL in it")
+        for braces in _BRACES.finditer(word):
+            if braces[0] in {"{", "}"}:
+                raise ConfigError(f"the command's word {word!r} has a lone brace; double it")
+            if braces[1] is None:
+                continue
+            if braces[1] not in PLACEHOLDERS:
+                known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+                raise ConfigError(
+                    f"the command's word {word!r} has an unknown placeholder {braces[0]}; known "
+                    f"are {known}; double the braces if they are meant as such"
+                )
+            used.add(braces[1])
+    return frozenset(used)
+
+
+def render_argv(template: Sequence[str], values: Mapping[str, str | int | None]) -> list[str]:
+    """The words of one run.
+
+    `values` has an entry for every placeholder the template uses; None, as for a
+    size nobody knows, is written "0". One word stays one word, whatever is in
+    its values. Raises `ConfigError` for a bad template.
+    """
+    used = check_template(template)
+
+    def fill(braces: re.Match[str]) -> str:
+        return braces[0][0] if braces[1] is None else _written(values[braces[1]])
+
+    argv = [_BRACES.sub(fill, word) for word in template]
+    if not used:
+        argv += [_written(values[name]) for name in APPENDED]
+    return argv
+
+
+def _written(value: str | int | None) -> str:
+    return "0" if value is None else str(value)
