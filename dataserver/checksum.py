@@ -87,6 +87,12 @@ ALGORITHMS: Final = tuple(_ALGORITHMS)
 """The algorithms Packhorse computes, cheapest first."""
 
 
+def algorithm_of(written: str) -> str | None:
+    """The algorithm that someone wrote in whatever case and punctuation; None if unknown."""
+    name = re.sub(r"[-_\s]", "", written).lower()
+    return name if name in _ALGORITHMS else None
+
+
 def canonical(algorithm: str, value: str) -> Checksum:
     """The checksum that someone wrote as `algorithm` and `value`.
 
@@ -94,18 +100,18 @@ def canonical(algorithm: str, value: str) -> Checksum:
     `0x` before the value, and leading zeros left out or added. Raises
     UsageError for an unknown algorithm or a value that cannot be one of its.
     """
-    name = re.sub(r"[-_\s]", "", algorithm).lower()
-    known = _ALGORITHMS.get(name)
-    if known is None:
+    name = algorithm_of(algorithm)
+    if name is None:
         raise UsageError(
             f"checksum algorithm {algorithm!r} is not known; it may be one of {', '.join(ALGORITHMS)}"
         )
+    width = _ALGORITHMS[name].width
     digits = value.strip().lower().removeprefix("0x")
-    if not re.fullmatch(r"[0-9a-f]+", digits) or len(digits.lstrip("0")) > known.width:
+    if not re.fullmatch(r"[0-9a-f]+", digits) or len(digits.lstrip("0")) > width:
         raise UsageError(
-            f"{value!r} is not a checksum of {name}, which has {known.width} hexadecimal digits"
+            f"{value!r} is not a checksum of {name}, which has {width} hexadecimal digits"
         )
-    return Checksum(name, digits.lstrip("0").zfill(known.width))
+    return Checksum(name, digits.lstrip("0").zfill(width))
 
 
 def parse(written: str) -> Checksum:

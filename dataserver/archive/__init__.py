@@ -8,6 +8,6 @@ archive is a mounted file system (`stagecmd = "builtin"`).
 from __future__ import annotations
 
 from dataserver.archive.archive import Archive
-from dataserver.archive.model import ArchiveFile, Fetched, Outcome, Presence
+from dataserver.archive.model import ArchiveFile, Fetched, Presence
 
-__all__ = ["Archive", "ArchiveFile", "Fetched", "Outcome", "Presence"]
+__all__ = ["Archive", "ArchiveFile", "Fetched", "Presence"]

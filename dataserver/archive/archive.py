@@ -1,29 +1,61 @@
-"""The archive: one class for sites with commands and for mounted file systems."""
+"""The archive: one door for sites with commands and for mounted file systems."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dataserver.archive.commanded import StageCommand, StatCommand
+from dataserver.archive.model import ArchiveFile, Presence
+from dataserver.archive.mounted import MountedArchive
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from common.config.model import MssConfig
+    from common.config.mss import MssConfig
     from common.names import NameMap
-    from dataserver.archive.model import ArchiveFile, Fetched
+    from dataserver.archive.model import Fetched
 
 
 class Archive:
-    """Asks the archive about files and fetches them, as `[mss]` says."""
+    """Asks the archive about files and fetches them, as `[mss]` says.
 
-    def __init__(self, config: MssConfig, names: NameMap, *, parallel_stats: int = 8) -> None:
-        self._config = config
-        self._names = names
-        self._parallel_stats = parallel_stats
+    `owner` marks the processes of its commands, for `common.command.kill_leftovers`.
+    `parallel_stats` is how many files are asked about at a time.
+    """
+
+    def __init__(
+        self, config: MssConfig, names: NameMap, *, owner: str, parallel_stats: int = 8
+    ) -> None:
+        self._fetcher: MountedArchive | StageCommand
+        self._examiner: MountedArchive | StatCommand | None = None
+        if isinstance(config.stagecmd, str):
+            mounted = MountedArchive(names, config.deadline, config.stall, parallel_stats)
+            self._fetcher = self._examiner = mounted
+        else:
+            self._fetcher = StageCommand(
+                config.stagecmd, names, owner, config.deadline, config.stall, config.output_limit
+            )
+        if config.statcmd is not None:
+            self._examiner = StatCommand(
+                config.statcmd, names, owner, config.output_limit, parallel_stats
+            )
+
+    @property
+    def can_examine(self) -> bool:
+        """Whether the site has a way to tell what its archive holds."""
+        return self._examiner is not None
 
     async def examine(self, lfns: Sequence[str]) -> list[ArchiveFile]:
-        """What the archive says of each file, in the order asked; never raises for one."""
-        raise NotImplementedError
+        """What the archive says of each file, in the order asked.
+
+        Nothing that is wrong with a file, a name or the archive raises: the file is
+        UNKNOWN then, with the reason.
+        """
+        if self._examiner is not None:
+            return await self._examiner.examine(lfns)
+        reason = "the site has no statcmd, so its archive cannot be asked"
+        return [ArchiveFile(lfn, Presence.UNKNOWN, reason=reason) for lfn in lfns]
 
     async def fetch(
         self,
@@ -32,16 +64,19 @@ class Archive:
         *,
         size_bytes: int | None = None,
         limit_bytes: int | None = None,
-        on_start: Callable[[int], None] | None = None,
+        on_start: Callable[[int, float], None] | None = None,
+        on_progress: Callable[[int], None] | None = None,
     ) -> Fetched:
-        """Brings one file to `target`, which must not exist yet; its directory must.
+        """Brings one file to `target`, which must not exist yet, in a directory of its own.
 
         `size_bytes` is what the file is expected to have and the command's `{size}`
-        (0 there if unknown). A target that grows beyond `limit_bytes` is stopped
-        as NO_SPACE. `on_start` is given the command's process
-        id, which is its group's as well, before anything can fail. When the task
-        is cancelled the command's whole group is dead before CancelledError
-        leaves here. What lies at `target` after a failure is the caller's to
-        remove. Raises NameRefused for a name no rule maps.
+        (0 there if unknown). A file that grows beyond `limit_bytes` is stopped.
+        `on_start` is given the command's process id, which is its group's as well,
+        and its start time, as soon as it runs; `on_progress` the bytes that are
+        there, now and then. When the task is cancelled, nothing of the command is
+        left when CancelledError leaves here. What lies at `target` after a failure
+        is the caller's to remove. Raises NameRefused for a name that no rule maps.
         """
-        raise NotImplementedError
+        return await self._fetcher.fetch(
+            lfn, target, size_bytes, limit_bytes, on_start, on_progress
+        )

@@ -3,7 +3,7 @@
 The kernel copies, in slices: between two of them the copy can be stopped, and
 how far it has come can be seen. Where `copy_file_range` does not work (between
 two file systems, on old ones) `sendfile` does, and where that does not, plain
-reads and writes. What goes wrong is told as an Outcome: whether the file, the
+reads and writes. What goes wrong is told as an ErrorClass: whether the file, the
 archive or this node is to blame decides what is done about it.
 """
 
@@ -14,7 +14,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
-from dataserver.archive.model import Outcome
+from common.command import ErrorClass, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,12 +31,11 @@ _NOT_SUPPORTED: Final = frozenset(
 
 
 class CopyError(Exception):
-    """A copy did not come to its end. `reason` is one line for people."""
+    """A copy did not come to its end."""
 
-    def __init__(self, outcome: Outcome, reason: str) -> None:
+    def __init__(self, error_class: ErrorClass, reason: str) -> None:
         super().__init__(reason)
-        self.outcome = outcome
-        self.reason = reason
+        self.failure = Failure(error_class, reason)
 
 
 class Copy:
@@ -73,22 +72,22 @@ class Copy:
             os.close(source)
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             reason = f"{self.source} changed while it was copied"
-            raise CopyError(Outcome.TRANSIENT, reason)
+            raise CopyError(ErrorClass.TRANSIENT, reason)
 
     def _open_source(self) -> int:
         try:
             # Opening a named pipe must not wait for somebody to write to it.
             return os.open(self.source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
-            raise CopyError(outcome_of(error), reason_of(error, self.source)) from error
+            raise CopyError(class_of(error), reason_of(error, self.source)) from error
 
     def _checked(self, source: int) -> os.stat_result:
         found = os.fstat(source)
         if not stat.S_ISREG(found.st_mode):
-            raise CopyError(Outcome.PERMANENT, f"{self.source} is not a regular file")
+            raise CopyError(ErrorClass.PERMANENT, f"{self.source} is not a regular file")
         if self.limit_bytes is not None and found.st_size > self.limit_bytes:
             reason = f"{self.source} has {found.st_size} bytes, {self.limit_bytes} are reserved"
-            raise CopyError(Outcome.NO_SPACE, reason)
+            raise CopyError(ErrorClass.NO_SPACE, reason)
         return found
 
     def _open_target(self) -> int:
@@ -97,15 +96,16 @@ class Copy:
             return os.open(self.target, flags, 0o644)
         except OSError as error:
             # Whatever is wrong with this pool, another node may do better.
-            outcome = Outcome.NO_SPACE if error.errno in _NO_SPACE else Outcome.TRANSIENT
-            raise CopyError(outcome, reason_of(error, self.target)) from error
+            full = error.errno in _NO_SPACE
+            error_class = ErrorClass.NO_SPACE if full else ErrorClass.TRANSIENT
+            raise CopyError(error_class, reason_of(error, self.target)) from error
 
     def _copy(self, source: int, target: int, size_bytes: int) -> None:
         methods = iter(_METHODS)
         method = next(methods)
         while self.bytes_done < size_bytes:
             if self._stopped:
-                raise CopyError(Outcome.TRANSIENT, f"copying {self.source} was stopped")
+                raise CopyError(ErrorClass.TRANSIENT, f"copying {self.source} was stopped")
             count = min(SLICE_BYTES, size_bytes - self.bytes_done)
             try:
                 copied = method(source, target, self.bytes_done, count)
@@ -119,14 +119,14 @@ class Copy:
                 method = following
             elif copied == 0:
                 reason = f"{self.source} ended after {self.bytes_done} of {size_bytes} bytes"
-                raise CopyError(Outcome.TRANSIENT, reason)
+                raise CopyError(ErrorClass.TRANSIENT, reason)
 
 
-def outcome_of(error: OSError) -> Outcome:
+def class_of(error: OSError) -> ErrorClass:
     """What an error about a file of the archive means for its recall."""
     if error.errno in _NOT_FOUND:
-        return Outcome.NOT_FOUND
-    return Outcome.PERMANENT if error.errno in _PERMANENT else Outcome.TRANSIENT
+        return ErrorClass.NOT_FOUND
+    return ErrorClass.PERMANENT if error.errno in _PERMANENT else ErrorClass.TRANSIENT
 
 
 def reason_of(error: OSError, path: str) -> str:
@@ -137,8 +137,8 @@ def reason_of(error: OSError, path: str) -> str:
 def _while_copying(error: OSError, source: str) -> CopyError:
     """Reading and writing fail alike here; only a full disk is certainly ours."""
     if error.errno in _NO_SPACE:
-        return CopyError(Outcome.NO_SPACE, f"copying {source}: {error.strerror}")
-    return CopyError(Outcome.TRANSIENT, f"copying {source}: {error.strerror}")
+        return CopyError(ErrorClass.NO_SPACE, f"copying {source}: {error.strerror}")
+    return CopyError(ErrorClass.TRANSIENT, f"copying {source}: {error.strerror}")
 
 
 def _copy_file_range(source: int, target: int, offset: int, count: int) -> int:

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from common.command import Failure
     from dataserver.checksum import Checksum
 
 
@@ -23,7 +24,7 @@ class ArchiveFile:
     """One file as the archive sees it.
 
     `size_bytes` and `checksum` are None where nobody told. `reason` is one line
-    saying why, when the file is not there or that is not known.
+    saying why the file is not there, or what about it is not known.
     """
 
     lfn: str
@@ -33,28 +34,16 @@ class ArchiveFile:
     reason: str = ""
 
 
-class Outcome(Enum):
-    """How a fetch ended, and so what is to be done about it."""
-
-    DONE = "done"
-    NOT_FOUND = "not found"
-    PERMANENT = "permanent"
-    TRANSIENT = "transient"
-    NO_SPACE = "no space"
-
-
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """How one fetch ended.
+    """How one fetch ended: a regular file lies at the target if `failure` is None.
 
-    `reason` is one line for people, empty when done. `size_bytes` is what lies at
-    the target. `exit_code` is the command's, negative for the signal that killed
-    it; None for the built-in copier, or when the command never ran. `output` is the tail of what the
-    command wrote.
+    `size_bytes` is that file's, or how far it came. `exit_code` is the command's,
+    negative for the signal that killed it; None for the built-in copier, or when
+    the command never ran. `output` is the tail of what the command said.
     """
 
-    outcome: Outcome
-    reason: str = ""
+    failure: Failure | None
     size_bytes: int = 0
     duration_s: float = 0.0
     exit_code: int | None = None

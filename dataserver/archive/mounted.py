@@ -14,14 +14,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from common.command import ErrorClass, Failure
 from common.errors import NameRefused
 from common.units import format_duration
-from dataserver.archive.copier import Copy, CopyError, outcome_of, reason_of
+from dataserver.archive.copier import Copy, CopyError, class_of, reason_of
 from dataserver.archive.daemon import DaemonThreads
-from dataserver.archive.model import ArchiveFile, Fetched, Outcome, Presence
+from dataserver.archive.model import ArchiveFile, Fetched, Presence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from common.names import NameMap, NameRule
 
@@ -37,8 +38,12 @@ _threads: Final = DaemonThreads("archive")
 class MountedArchive:
     """Files under the archive directories that the name rules point to."""
 
-    def __init__(self, names: NameMap, *, parallel_stats: int) -> None:
+    def __init__(
+        self, names: NameMap, deadline_s: float, stall_s: float, parallel_stats: int
+    ) -> None:
         self._names = names
+        self._deadline_s = deadline_s
+        self._stall_s = stall_s
         self._parallel_stats = parallel_stats
 
     async def examine(self, lfns: Sequence[str]) -> list[ArchiveFile]:
@@ -64,7 +69,13 @@ class MountedArchive:
         ]
 
     async def fetch(
-        self, lfn: str, target: str, *, limit_bytes: int | None, deadline_s: float, stall_s: float
+        self,
+        lfn: str,
+        target: Path,
+        _size_bytes: int | None,
+        limit_bytes: int | None,
+        _on_start: object,
+        on_progress: Callable[[int], None] | None,
     ) -> Fetched:
         """Copies one file. Raises NameRefused.
 
@@ -72,16 +83,16 @@ class MountedArchive:
         stops as soon as it can.
         """
         rule, source = self._names.explain(lfn)
-        copy = Copy(source, target, limit_bytes)
+        copy = Copy(source, str(target), limit_bytes)
         begun_s = time.monotonic()
+        failure = None
         try:
-            await _run(copy, deadline_s, stall_s)
+            await self._run(copy, on_progress)
         except CopyError as error:
-            outcome, reason = error.outcome, error.reason
-            if outcome is Outcome.NOT_FOUND and (trouble := await self._trouble_in_thread(rule)):
-                outcome, reason = Outcome.TRANSIENT, trouble
-            return Fetched(outcome, reason, copy.bytes_done, time.monotonic() - begun_s)
-        return Fetched(Outcome.DONE, "", copy.bytes_done, time.monotonic() - begun_s)
+            failure = error.failure
+            if failure.error_class is ErrorClass.NOT_FOUND:
+                failure = await self._believed(failure, rule)
+        return Fetched(failure, copy.bytes_done, time.monotonic() - begun_s)
 
     def _examine_in_turn(
         self, lfns: Sequence[str], turns: Iterator[int], found: list[ArchiveFile | None]
@@ -98,7 +109,7 @@ class MountedArchive:
             return ArchiveFile(lfn, Presence.UNKNOWN, reason=str(error))
         except OSError as error:
             reason = reason_of(error, source)
-            if outcome_of(error) is not Outcome.NOT_FOUND:
+            if class_of(error) is not ErrorClass.NOT_FOUND:
                 return ArchiveFile(lfn, Presence.UNKNOWN, reason=reason)
             if trouble := trouble_with(root_of(rule)):
                 return ArchiveFile(lfn, Presence.UNKNOWN, reason=trouble)
@@ -108,13 +119,53 @@ class MountedArchive:
             return ArchiveFile(lfn, Presence.NOT_THERE, reason=reason)
         return ArchiveFile(lfn, Presence.THERE, status.st_size)
 
-    async def _trouble_in_thread(self, rule: NameRule) -> str:
+    async def _believed(self, failure: Failure, rule: NameRule) -> Failure:
+        """The failure, if the archive is in a state to be believed."""
         looking = _threads.call(lambda: trouble_with(root_of(rule)))
         try:
             async with asyncio.timeout(STAT_LIMIT_S):
-                return await looking
+                trouble = await looking
         except TimeoutError:
-            return f"the archive did not answer for {STAT_LIMIT_S:g} s"
+            trouble = f"the archive did not answer for {STAT_LIMIT_S:g} s"
+        return Failure(ErrorClass.TRANSIENT, trouble) if trouble else failure
+
+    async def _run(self, copy: Copy, on_progress: Callable[[int], None] | None) -> None:
+        """Runs a copy in a thread until it ends or must end. Raises CopyError."""
+        running = _threads.call(copy.run)
+        try:
+            await self._watch(copy, running, on_progress)
+        except (CopyError, asyncio.CancelledError):
+            copy.stop()
+            await asyncio.wait([running], timeout=_STOPPING_S)
+            running.cancel()
+            raise
+        running.result()
+
+    async def _watch(
+        self,
+        copy: Copy,
+        running: asyncio.Future[None],
+        on_progress: Callable[[int], None] | None,
+    ) -> None:
+        """Returns when the copy has ended. Raises CopyError when it takes too long."""
+        begun_s = moved_s = time.monotonic()
+        bytes_done = 0
+        look_every_s = min(_LOOK_EVERY_S, self._deadline_s, self._stall_s)
+        while True:
+            await asyncio.wait([running], timeout=look_every_s)
+            if running.done():
+                return
+            now_s = time.monotonic()
+            if copy.bytes_done != bytes_done:
+                bytes_done, moved_s = copy.bytes_done, now_s
+                if on_progress is not None:
+                    on_progress(bytes_done)
+            if now_s - begun_s >= self._deadline_s:
+                reason = f"took longer than {format_duration(self._deadline_s)}"
+                raise CopyError(ErrorClass.TRANSIENT, f"copying {copy.source} {reason}")
+            if now_s - moved_s >= self._stall_s:
+                reason = f"made no progress for {format_duration(self._stall_s)}"
+                raise CopyError(ErrorClass.TRANSIENT, f"copying {copy.source} {reason}")
 
 
 def root_of(rule: NameRule) -> str:
@@ -135,37 +186,3 @@ def trouble_with(root: str) -> str:
     except OSError as error:
         return f"the archive's directory is gone, is it mounted? ({reason_of(error, root)})"
     return f"the archive's directory {root} is empty, is it mounted?"
-
-
-async def _run(copy: Copy, deadline_s: float, stall_s: float) -> None:
-    """Runs a copy in a thread until it ends or must end. Raises CopyError."""
-    running = _threads.call(copy.run)
-    try:
-        await _watch(copy, running, deadline_s, stall_s)
-    except (CopyError, asyncio.CancelledError):
-        copy.stop()
-        await asyncio.wait([running], timeout=_STOPPING_S)
-        running.cancel()
-        raise
-    running.result()
-
-
-async def _watch(
-    copy: Copy, running: asyncio.Future[None], deadline_s: float, stall_s: float
-) -> None:
-    """Returns when the copy has ended. Raises CopyError when it takes too long."""
-    begun_s = moved_s = time.monotonic()
-    bytes_done = 0
-    while True:
-        await asyncio.wait([running], timeout=min(_LOOK_EVERY_S, deadline_s, stall_s))
-        if running.done():
-            return
-        now_s = time.monotonic()
-        if copy.bytes_done != bytes_done:
-            bytes_done, moved_s = copy.bytes_done, now_s
-        if now_s - begun_s >= deadline_s:
-            reason = f"copying {copy.source} took longer than {format_duration(deadline_s)}"
-            raise CopyError(Outcome.TRANSIENT, reason)
-        if now_s - moved_s >= stall_s:
-            reason = f"copying {copy.source} made no progress for {format_duration(stall_s)}"
-            raise CopyError(Outcome.TRANSIENT, reason)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from common.command import ErrorClass, Failure
 from dataserver.archive import copier
 from dataserver.archive.copier import SLICE_BYTES, Copy, CopyError
-from dataserver.archive.model import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,11 +19,11 @@ def copy_of(source: Path, target: Path, limit_bytes: int | None = None) -> Copy:
     return Copy(os.fspath(source), os.fspath(target), limit_bytes)
 
 
-def failure(copy: Copy) -> CopyError:
+def failure(copy: Copy) -> Failure:
     with pytest.raises(CopyError) as caught:
         copy.run()
-    assert "\n" not in caught.value.reason
-    return caught.value
+    assert "\n" not in caught.value.failure.reason
+    return caught.value.failure
 
 
 def failing(number: int) -> Callable[[int, int, int, int], int]:
@@ -88,43 +88,49 @@ def test_a_way_that_does_not_work_here_is_followed_by_the_next(
 
 
 @pytest.mark.parametrize(
-    ("number", "outcome"),
+    ("number", "error_class"),
     [
-        (errno.ENOSPC, Outcome.NO_SPACE),
-        (errno.EDQUOT, Outcome.NO_SPACE),
-        (errno.EIO, Outcome.TRANSIENT),
-        (errno.ESTALE, Outcome.TRANSIENT),
+        (errno.ENOSPC, ErrorClass.NO_SPACE),
+        (errno.EDQUOT, ErrorClass.NO_SPACE),
+        (errno.EIO, ErrorClass.TRANSIENT),
+        (errno.ESTALE, ErrorClass.TRANSIENT),
     ],
 )
 def test_errors_while_copying_are_sorted(
-    monkeypatch: pytest.MonkeyPatch, source: Path, target: Path, number: int, outcome: Outcome
+    monkeypatch: pytest.MonkeyPatch,
+    source: Path,
+    target: Path,
+    number: int,
+    error_class: ErrorClass,
 ) -> None:
     use_methods(monkeypatch, failing(number))
     error = failure(copy_of(source, target))
-    assert error.outcome is outcome
+    assert error.error_class is error_class
     assert error.reason == f"copying {source}: {os.strerror(number)}"
 
 
 @pytest.mark.parametrize(
-    ("number", "outcome"),
+    ("number", "error_class"),
     [
-        (errno.ENOENT, Outcome.NOT_FOUND),
-        (errno.ENOTDIR, Outcome.NOT_FOUND),
-        (errno.EACCES, Outcome.PERMANENT),
-        (errno.EPERM, Outcome.PERMANENT),
-        (errno.EIO, Outcome.TRANSIENT),
-        (errno.ESTALE, Outcome.TRANSIENT),
-        (errno.ENOTCONN, Outcome.TRANSIENT),
-        (errno.EMFILE, Outcome.TRANSIENT),
+        (errno.ENOENT, ErrorClass.NOT_FOUND),
+        (errno.ENOTDIR, ErrorClass.NOT_FOUND),
+        (errno.EACCES, ErrorClass.PERMANENT),
+        (errno.EPERM, ErrorClass.PERMANENT),
+        (errno.EIO, ErrorClass.TRANSIENT),
+        (errno.ESTALE, ErrorClass.TRANSIENT),
+        (errno.ENOTCONN, ErrorClass.TRANSIENT),
+        (errno.EMFILE, ErrorClass.TRANSIENT),
     ],
 )
-def test_errors_about_a_file_of_the_archive_are_sorted(number: int, outcome: Outcome) -> None:
-    assert copier.outcome_of(OSError(number, os.strerror(number))) is outcome
+def test_errors_about_a_file_of_the_archive_are_sorted(
+    number: int, error_class: ErrorClass
+) -> None:
+    assert copier.class_of(OSError(number, os.strerror(number))) is error_class
 
 
 def test_a_missing_source_is_not_found(tmp_path: Path, target: Path) -> None:
     error = failure(copy_of(tmp_path / "nothing", target))
-    assert error.outcome is Outcome.NOT_FOUND
+    assert error.error_class is ErrorClass.NOT_FOUND
     assert error.reason == f"{tmp_path / 'nothing'}: No such file or directory"
     assert not target.exists()
 
@@ -134,7 +140,7 @@ def test_only_regular_files_are_copied(tmp_path: Path, target: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name in ("directory", "pipe"):
         error = failure(copy_of(tmp_path / name, target))
-        assert error.outcome is Outcome.PERMANENT
+        assert error.error_class is ErrorClass.PERMANENT
         assert error.reason == f"{tmp_path / name} is not a regular file"
     assert not target.exists()
 
@@ -148,7 +154,7 @@ def test_a_link_in_the_archive_is_followed(tmp_path: Path, source: Path, target:
 
 def test_a_source_beyond_the_limit_is_not_even_begun(source: Path, target: Path) -> None:
     error = failure(copy_of(source, target, 99_999))
-    assert error.outcome is Outcome.NO_SPACE
+    assert error.error_class is ErrorClass.NO_SPACE
     assert error.reason == f"{source} has 100000 bytes, 99999 are reserved"
     assert not target.exists()
 
@@ -163,7 +169,7 @@ def test_what_lies_at_the_target_is_never_written_over(
         target.symlink_to(precious)
     else:
         target.write_bytes(b"precious")
-    assert failure(copy_of(source, target)).outcome is Outcome.TRANSIENT
+    assert failure(copy_of(source, target)).error_class is ErrorClass.TRANSIENT
     assert target.read_bytes() == precious.read_bytes() == b"precious"
 
 
@@ -171,7 +177,7 @@ def test_a_pool_that_cannot_be_written_to_is_this_nodes_trouble(
     tmp_path: Path, source: Path
 ) -> None:
     error = failure(copy_of(source, tmp_path / "no such directory" / "target"))
-    assert error.outcome is Outcome.TRANSIENT
+    assert error.error_class is ErrorClass.TRANSIENT
 
 
 def test_a_source_that_grows_while_copied_is_told(
@@ -184,7 +190,7 @@ def test_a_source_that_grows_while_copied_is_told(
 
     use_methods(monkeypatch, growing)
     error = failure(copy_of(source, target))
-    assert error.outcome is Outcome.TRANSIENT
+    assert error.error_class is ErrorClass.TRANSIENT
     assert error.reason == f"{source} changed while it was copied"
 
 
@@ -199,7 +205,7 @@ def test_a_source_that_shrinks_while_copied_is_told(
 
     use_methods(monkeypatch, shrinking)
     error = failure(copy_of(source, target))
-    assert error.outcome is Outcome.TRANSIENT
+    assert error.error_class is ErrorClass.TRANSIENT
     assert error.reason == f"{source} ended after 40000 of 100000 bytes"
 
 
@@ -214,7 +220,7 @@ def test_a_stopped_copy_ends_before_its_next_slice(
         return copier._copy_file_range(*arguments)
 
     use_methods(monkeypatch, stopping)
-    assert failure(copy).outcome is Outcome.TRANSIENT
+    assert failure(copy).error_class is ErrorClass.TRANSIENT
     assert copy.bytes_done == 30_000
 
 

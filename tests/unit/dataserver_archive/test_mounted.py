@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from common.command import ErrorClass
 from common.errors import NameRefused
 from common.names import NameMap, NameRule
 from dataserver.archive import copier, mounted
-from dataserver.archive.model import ArchiveFile, Fetched, Outcome, Presence
+from dataserver.archive.model import ArchiveFile, Fetched, Presence
 from dataserver.archive.mounted import MountedArchive, root_of
 
 if TYPE_CHECKING:
@@ -29,28 +30,31 @@ def store(tmp_path: Path) -> Path:
     return path
 
 
+def archive_of(store: Path, *, deadline_s: float = 60, stall_s: float = 60) -> MountedArchive:
+    rule = NameRule(archive=os.fspath(store), prefix="/store/")
+    return MountedArchive(NameMap([rule], ["/store/"]), deadline_s, stall_s, 4)
+
+
 @pytest.fixture
 def archive(store: Path) -> MountedArchive:
-    rule = NameRule(archive=os.fspath(store), prefix="/store/")
-    return MountedArchive(NameMap([rule], ["/store/"]), parallel_stats=4)
+    return archive_of(store)
 
 
 async def fetched(
-    archive: MountedArchive,
-    lfn: str,
-    target: Path,
-    *,
-    limit_bytes: int | None = None,
-    deadline_s: float = 60,
-    stall_s: float = 60,
+    archive: MountedArchive, lfn: str, target: Path, limit_bytes: int | None = None
 ) -> Fetched:
-    return await archive.fetch(
-        lfn,
-        os.fspath(target),
-        limit_bytes=limit_bytes,
-        deadline_s=deadline_s,
-        stall_s=stall_s,
-    )
+    return await archive.fetch(lfn, target, None, limit_bytes, None, None)
+
+
+def error_class(result: Fetched) -> ErrorClass:
+    assert result.failure is not None
+    return result.failure.error_class
+
+
+def reason(result: Fetched) -> str:
+    assert result.failure is not None
+    assert "\n" not in result.failure.reason
+    return result.failure.reason
 
 
 def unmount(store: Path, state: str) -> None:
@@ -151,7 +155,8 @@ async def test_an_archive_that_hangs_is_not_waited_for(
 
 async def test_a_file_is_fetched(archive: MountedArchive, tmp_path: Path) -> None:
     result = await fetched(archive, "/store/a.root", tmp_path / "target")
-    assert (result.outcome, result.reason, result.size_bytes) == (Outcome.DONE, "", 12)
+    assert result.failure is None
+    assert result.size_bytes == 12
     assert (tmp_path / "target").read_bytes() == b"twelve bytes"
 
 
@@ -159,8 +164,8 @@ async def test_a_missing_file_is_not_found(
     archive: MountedArchive, store: Path, tmp_path: Path
 ) -> None:
     result = await fetched(archive, "/store/b.root", tmp_path / "target")
-    assert result.outcome is Outcome.NOT_FOUND
-    assert result.reason == f"{store}/b.root: No such file or directory"
+    assert error_class(result) is ErrorClass.NOT_FOUND
+    assert reason(result) == f"{store}/b.root: No such file or directory"
 
 
 @pytest.mark.parametrize("state", ["gone", "empty"])
@@ -169,13 +174,13 @@ async def test_fetching_from_a_vanished_mount_is_worth_another_try(
 ) -> None:
     unmount(store, state)
     result = await fetched(archive, "/store/a.root", tmp_path / "target")
-    assert result.outcome is Outcome.TRANSIENT
-    assert "is it mounted?" in result.reason
+    assert error_class(result) is ErrorClass.TRANSIENT
+    assert "is it mounted?" in reason(result)
 
 
 async def test_a_limit_is_kept(archive: MountedArchive, tmp_path: Path) -> None:
     result = await fetched(archive, "/store/a.root", tmp_path / "target", limit_bytes=11)
-    assert result.outcome is Outcome.NO_SPACE
+    assert error_class(result) is ErrorClass.NO_SPACE
 
 
 async def test_a_name_without_a_rule_is_refused(archive: MountedArchive, tmp_path: Path) -> None:
@@ -184,46 +189,72 @@ async def test_a_name_without_a_rule_is_refused(archive: MountedArchive, tmp_pat
 
 
 async def test_a_copy_without_progress_is_given_up(
-    archive: MountedArchive, tmp_path: Path, stuck_copying: threading.Event
+    store: Path, tmp_path: Path, stuck_copying: threading.Event
 ) -> None:
-    result = await fetched(archive, "/store/a.root", tmp_path / "target", stall_s=0.05)
-    assert result.outcome is Outcome.TRANSIENT
-    assert result.reason.endswith("a.root made no progress for 50 ms")
+    archive = archive_of(store, stall_s=0.05)
+    result = await fetched(archive, "/store/a.root", tmp_path / "target")
+    assert error_class(result) is ErrorClass.TRANSIENT
+    assert reason(result).endswith("a.root made no progress for 50 ms")
 
 
 async def test_a_copy_has_a_deadline(
-    archive: MountedArchive, tmp_path: Path, stuck_copying: threading.Event
+    store: Path, tmp_path: Path, stuck_copying: threading.Event
 ) -> None:
-    result = await fetched(archive, "/store/a.root", tmp_path / "target", deadline_s=0.05)
-    assert result.outcome is Outcome.TRANSIENT
-    assert result.reason.endswith("a.root took longer than 50 ms")
+    archive = archive_of(store, deadline_s=0.05)
+    result = await fetched(archive, "/store/a.root", tmp_path / "target")
+    assert error_class(result) is ErrorClass.TRANSIENT
+    assert reason(result).endswith("a.root took longer than 50 ms")
 
 
-async def test_a_cancelled_copy_writes_nothing_more(
+async def test_progress_is_told(
     archive: MountedArchive,
-    store: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(copier, "SLICE_BYTES", 4)
+    monkeypatch.setattr(mounted, "_LOOK_EVERY_S", 0.01)
     slices = threading.Semaphore(1)
-    begun = threading.Event()
 
     def paced(source: int, target: int, offset: int, count: int) -> int:
-        begun.set()
         slices.acquire(timeout=60)
         return copier._copy_file_range(source, target, offset, count)
 
+    told: list[int] = []
+
+    def hear(bytes_done: int) -> None:
+        told.append(bytes_done)
+        slices.release()
+
     monkeypatch.setattr(copier, "_METHODS", (paced,))
+    result = await archive.fetch("/store/a.root", tmp_path / "target", None, None, None, hear)
+    assert result.failure is None
+    assert told[:2] == [4, 8]
+
+
+async def test_a_cancelled_copy_writes_nothing_more(
+    archive: MountedArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copier, "SLICE_BYTES", 4)
+    begun, stopped = threading.Event(), threading.Event()
+
+    def stop(copy: copier.Copy) -> None:
+        copy._stopped = True
+        stopped.set()
+
+    def held_up(source: int, target: int, offset: int, count: int) -> int:
+        begun.set()
+        stopped.wait(60)
+        return copier._copy_file_range(source, target, offset, count)
+
+    monkeypatch.setattr(copier.Copy, "stop", stop)
+    monkeypatch.setattr(copier, "_METHODS", (held_up,))
     target = tmp_path / "target"
     fetching = asyncio.create_task(fetched(archive, "/store/a.root", target))
     await asyncio.to_thread(begun.wait, 60)
     fetching.cancel()
-    # The task waits for its thread, which is stuck in its slice until now.
-    slices.release(2)
     with pytest.raises(asyncio.CancelledError):
         await fetching
-    assert target.stat().st_size < 12
+    assert target.stat().st_size == 4
 
 
 # --- where a rule points to -------------------------------------------------
