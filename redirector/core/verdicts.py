@@ -31,9 +31,9 @@ _TABLES_NAMED = 5
 class Replica:
     """What a data server says of a file it holds.
 
-    `entries_by_table` is None where the content was not inspected. `has_trees`
-    is false for formats with one nameless table (Parquet, plain bytes), where a
-    dataset's tree name means that one.
+    `entries_by_table` is None where the content was not inspected. Without
+    `has_trees` (Parquet) there is one nameless table, and a dataset's tree name
+    means that one.
     """
 
     size_bytes: int
@@ -85,6 +85,11 @@ def judge_archive_copy(file: DatasetFile, copy: ArchiveCopy) -> DatasetFile:
 def judge_staging(file: DatasetFile) -> DatasetFile:
     """The verdict on a file whose recall is under way."""
     return _with(file, FileState.STAGING)
+
+
+def judge_unstaged(file: DatasetFile, reason: str) -> DatasetFile:
+    """The verdict on a file that went offline again, or that nobody wanted any more."""
+    return _with(file, FileState.NEARLINE, reason)
 
 
 def judge_failure(file: DatasetFile, reason: str, *, not_found: bool) -> DatasetFile:
@@ -197,7 +202,7 @@ def _difference(file: DatasetFile, size_bytes: int | None, checksum: Checksum | 
 
 
 def _named(tables: Iterable[str]) -> str:
-    names = sorted(tables)
+    names = sorted(filter(None, tables))
     if not names:
         return "it has none"
     listed = ", ".join(names[:_TABLES_NAMED])

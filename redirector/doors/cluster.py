@@ -1,0 +1,179 @@
+"""The Cluster door: the data servers' streams, and what admins see and do."""
+# ruff: noqa: N802, ARG002 - the methods' names and arguments are gRPC's
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from common.errors import PackhorseError, UsageError
+from common.grpc_server import INTERNAL_ERROR, split_address
+from protos.packhorse.v1 import redirector_pb2 as pb
+from protos.packhorse.v1 import redirector_pb2_grpc as pb_grpc
+from redirector.core.events import DrainAsked, NodeLost
+from redirector.core.instructions import AnswerDrain
+from redirector.wire import files as wire_files
+from redirector.wire import nodes as wire
+from redirector.wire.values import address_message, required
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from redirector.core.figures import NodeFigures
+    from redirector.links import Link
+    from redirector.questions import Questions
+    from redirector.runner import Runner
+    from redirector.store.history import History
+
+log = logging.getLogger(__name__)
+
+HELLO_TIMEOUT_S = 10.0
+#: Packetizers say that they are there so often; three times missed, and they are not.
+ANNOUNCE_S = 5.0
+DEFAULT_RECALLS = 10_000
+DEFAULT_PURGE_ROWS = 1_000
+
+
+class ClusterDoor(pb_grpc.ClusterServicer):
+    """Data servers join here, and admins look at them."""
+
+    def __init__(
+        self, runner: Runner, questions: Questions, history: History, version: str
+    ) -> None:
+        self._runner = runner
+        self._questions = questions
+        self._history = history
+        self._version = version
+        self._started_s = runner.now_s()
+        self._packetizers: dict[str, float] = {}  # address -> when it was last heard of
+
+    async def Join(
+        self, request_iterator: AsyncIterator[pb.NodeMessage], context: object
+    ) -> AsyncIterator[pb.NodeCommand]:
+        """Serves one data server's stream until either side ends it."""
+        link = self._runner.links.open()
+        try:
+            hello = wire.hello(await _first(request_iterator), link.connection)
+            link.node = hello.address.node
+            self._runner.tell(hello)
+            reading = asyncio.create_task(self._read(request_iterator, link))
+            try:
+                async with aclosing(link.commands()) as commands:
+                    async for command in commands:
+                        yield command
+            finally:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+        finally:
+            self._runner.links.forget(link)
+            self._runner.tell(NodeLost(link.connection))
+
+    async def AnnouncePacketizer(
+        self, request: pb.AnnouncePacketizerRequest, context: object
+    ) -> pb.AnnouncePacketizerReply:
+        """Notes where a packetizer is."""
+        split_address(required("AnnouncePacketizer: address", request.address))
+        self._packetizers[request.address] = self._runner.now_s()
+        return pb.AnnouncePacketizerReply(again_in_s=ANNOUNCE_S)
+
+    async def Status(self, request: pb.StatusRequest, context: object) -> pb.StatusReply:
+        """The site at a glance."""
+        now_s = self._runner.now_s()
+        head = self._runner.head
+        status = head.status(now_s)
+        stuck = head.stuck(now_s)
+        if self._runner.journal.trouble:
+            stuck.insert(0, f"nothing new is accepted: {self._runner.journal.trouble}")
+        return pb.StatusReply(
+            nodes=[_node_message(node) for node in head.nodes(now_s)],
+            packetizers=self._packetizers_at(now_s),
+            replicas=status.replicas,
+            recalls_queued=status.recalls_queued,
+            recalls_running=status.recalls_running,
+            requests_active=status.requests_active,
+            recalls_done=status.recalls_done,
+            recalls_failed=status.recalls_failed,
+            version=self._version,
+            uptime_s=now_s - self._started_s,
+            quota_bytes=status.quota_bytes,
+            available_bytes=status.available_bytes,
+            stuck=stuck,
+            largest_file_bytes=status.largest_file_bytes,
+        )
+
+    async def Drain(self, request: pb.DrainRequest, context: object) -> pb.DrainReply:
+        """Gives a node no more recalls, or some again."""
+        node = required("Drain: node", request.node)
+        answer = await self._runner.ask(DrainAsked(node, undo=request.undo))
+        assert isinstance(answer, AnswerDrain)
+        return pb.DrainReply(recalls_left=answer.recalls_left)
+
+    async def PlanPurge(self, request: pb.PlanPurgeRequest, context: object) -> pb.PlanPurgeReply:
+        """Asks nodes what their next purge would take."""
+        now_s = self._runner.now_s()
+        head = self._runner.head
+        nodes = [head.node(request.node, now_s)] if request.node else head.nodes(now_s)
+        limit = request.limit or DEFAULT_PURGE_ROWS
+        plans = await asyncio.gather(
+            *(self._questions.purge_plan(node, request.target_bytes, limit) for node in nodes)
+        )
+        return pb.PlanPurgeReply(plans=plans)
+
+    async def ListRecalls(
+        self, request: pb.ListRecallsRequest, context: object
+    ) -> pb.ListRecallsReply:
+        """The past, as far as it is remembered."""
+        limit = min(request.limit or DEFAULT_RECALLS, DEFAULT_RECALLS)
+        recalls = await self._history.recalls(request.since_unix_s, limit)
+        return pb.ListRecallsReply(recalls=map(wire_files.recall_message, recalls))
+
+    async def _read(self, messages: AsyncIterator[pb.NodeMessage], link: Link) -> None:
+        """Takes in what a node says. What cannot be understood ends its stream, and only that."""
+        error: PackhorseError | None = None
+        try:
+            async for message in messages:
+                event = wire.event(message, link.connection)
+                if isinstance(event, wire.ANSWERS):
+                    link.answered(event)
+                else:
+                    self._runner.tell(event)
+        except PackhorseError as refusal:
+            log.warning("data server %s is refused: %s", link.node, refusal)
+            error = refusal
+        except Exception:
+            log.exception("data server %s: what it sent could not be handled", link.node)
+            error = PackhorseError(INTERNAL_ERROR)
+        finally:
+            link.close(error)
+
+    def _packetizers_at(self, now_s: float) -> list[str]:
+        self._packetizers = {
+            address: heard_s
+            for address, heard_s in self._packetizers.items()
+            if now_s - heard_s < 3 * ANNOUNCE_S
+        }
+        return sorted(self._packetizers)
+
+
+async def _first(messages: AsyncIterator[pb.NodeMessage]) -> pb.NodeMessage:
+    try:
+        async with asyncio.timeout(HELLO_TIMEOUT_S):
+            return await anext(messages)
+    except TimeoutError:
+        raise UsageError(f"no Hello within {HELLO_TIMEOUT_S:g} s") from None
+    except StopAsyncIteration:
+        raise UsageError("the stream ended before Hello") from None
+
+
+def _node_message(node: NodeFigures) -> pb.NodeStatus:
+    return pb.NodeStatus(
+        address=address_message(node.address),
+        state=pb.NodeState.ValueType(node.state),
+        draining=node.draining,
+        load=wire.load_message(node.load, node.quota_bytes),
+        heartbeat_age_s=node.heartbeat_age_s,
+        cost_s=node.cost_s,
+        version=node.version,
+    )

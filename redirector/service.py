@@ -1,0 +1,142 @@
+"""The redirector as a service: put together, started, kept going and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from importlib import metadata
+from typing import TYPE_CHECKING, NoReturn
+
+from common.clock import Clock
+from common.errors import ConfigError, PackhorseError, Unreachable
+from common.grpc_server import make_server
+from common.sqlite import Database
+from protos.packhorse.v1 import redirector_pb2_grpc as pb_grpc
+from redirector.core.head import Head
+from redirector.core.settings import HeadSettings
+from redirector.doors.cluster import ClusterDoor
+from redirector.doors.datasets import DatasetsDoor
+from redirector.doors.files import FilesDoor
+from redirector.ids import new_epoch
+from redirector.journal import Journal
+from redirector.links import Links
+from redirector.questions import Questions
+from redirector.runner import Runner
+from redirector.store.datasets import DatasetStore, Quotas
+from redirector.store.history import History
+from redirector.store.schema import MIGRATIONS
+from redirector.watching import Watchers
+
+if TYPE_CHECKING:
+    from grpc import aio
+
+    from common.config.model import RedirectorConfig, SiteConfig
+    from common.service import NamedTasks
+
+log = logging.getLogger(__name__)
+
+DATABASE = "redirector.sqlite"
+#: History is cleared so often of what is too old.
+CLEAR_EVERY_S = 600.0
+#: How long calls under way may take when the redirector stops; they are all quick,
+#: but for those that only watch.
+LAST_CALLS_S = 1.0
+
+
+class RedirectorService:
+    """The head node of one site."""
+
+    name = "redirector"
+
+    def __init__(self, site: SiteConfig, clock: Clock | None = None) -> None:
+        """Raises ConfigError if the site's file has no redirector."""
+        if site.redirector is None:
+            raise ConfigError("this configuration has no [redirector]")
+        self._config = site.redirector
+        self._names = site.name_map()
+        self._clock = clock or Clock()
+        self._address = ""
+        self._database: Database | None = None
+        self._journal: Journal | None = None
+        self._server: aio.Server | None = None
+        self._links = Links()
+        self._watchers = Watchers()
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT of the gRPC door."""
+        return self._address
+
+    async def start(self, tasks: NamedTasks) -> None:
+        """Takes up what was in force when the last one stopped, and opens the door.
+
+        Raises ConfigError if the state directory or the address cannot be used.
+        """
+        database = await asyncio.to_thread(Database, self._config.state / DATABASE, MIGRATIONS)
+        self._database = database
+        history = History(database)
+        self._journal = journal = Journal(database)
+        head = Head(settings_of(self._config), new_epoch(), random.Random(), self._clock.now_s())
+        runner = Runner(head, self._clock, journal, self._links, self._watchers)
+        runner.tell(await history.restored())
+        self._open_doors(runner, history, DatasetStore(database))
+        tasks.spawn("redirector: journal", journal.run(), endless=True)
+        tasks.spawn("redirector: wake the head", runner.run(), endless=True)
+        tasks.spawn("redirector: clear history", self._clear(history), endless=True)
+        assert self._server is not None
+        await self._server.start()
+
+    async def stop(self, grace_s: float) -> None:
+        """Ends every stream and call, then closes the database."""
+        error = Unreachable("the redirector is stopping")
+        self._links.close_all(error)
+        self._watchers.close_all(error)
+        if self._server is not None:
+            await self._server.stop(min(grace_s, LAST_CALLS_S))
+        if self._journal is not None:
+            with contextlib.suppress(TimeoutError, PackhorseError):
+                await asyncio.wait_for(self._journal.keep(()), grace_s)
+        if self._database is not None:
+            await asyncio.to_thread(self._database.close)
+
+    def _open_doors(self, runner: Runner, history: History, datasets: DatasetStore) -> None:
+        config = self._config
+        questions = Questions(runner)
+        quotas = Quotas(
+            by_group={name: group.quota for name, group in config.groups.items()},
+            assumed_bytes=config.assumed_size,
+        )
+        self._server, self._address = make_server(config.listen)
+        pb_grpc.add_FilesServicer_to_server(
+            FilesDoor(runner, questions, history, datasets, self._names), self._server
+        )
+        pb_grpc.add_DatasetsServicer_to_server(
+            DatasetsDoor(runner, questions, history, datasets, self._names, quotas), self._server
+        )
+        pb_grpc.add_ClusterServicer_to_server(
+            ClusterDoor(runner, questions, history, metadata.version("packhorse")), self._server
+        )
+
+    async def _clear(self, history: History) -> NoReturn:
+        while True:
+            try:
+                await history.clear(self._clock.now_s() - self._config.history)
+            except PackhorseError as error:
+                log.warning("history is not cleared: %s", error)
+            await asyncio.sleep(CLEAR_EVERY_S)
+
+
+def settings_of(config: RedirectorConfig) -> HeadSettings:
+    """The head's settings out of the configuration; the others have their defaults."""
+    return HeadSettings(
+        heartbeat_s=config.heartbeat,
+        suspect_after_s=config.suspect_after,
+        lost_after_s=config.lost_after,
+        attempts=config.attempts,
+        backoff_s=config.backoff,
+        backoff_max_s=config.backoff_max,
+        request_deadline_s=config.request_deadline,
+        assumed_size_bytes=config.assumed_size,
+    )

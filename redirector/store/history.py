@@ -1,0 +1,214 @@
+"""Reading back what was kept: all that matters at the start, and the past when asked for.
+
+What has ended is history: it is kept for people to look at for as long as the
+configuration says, and then cleared away in small steps.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from redirector.core.events import Restored, RestoredRequest
+from redirector.core.figures import RequestFigures
+from redirector.core.model import (
+    FileFacts,
+    NodeRecord,
+    PinRecord,
+    RecallRecord,
+    RequestFile,
+    RequestRecord,
+)
+from redirector.core.states import RecallState, RequestFileState, RequestState
+from redirector.store.rows import checksum_of
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from common.sqlite import Database
+
+#: Rows of history that go in one write, so that nobody waits long behind it.
+_CLEARED_AT_A_TIME = 5_000
+
+_SELECT_REQUESTS = """
+    SELECT number, request_id, owner, priority, created_unix_s, deadline_unix_s, pin_s, dataset,
+        idempotency_key, state, ended_unix_s, files, done, failed, cancelled
+    FROM requests
+"""
+_SELECT_RECALLS = """
+    SELECT recall_id, lfn, node, state, queued_unix_s, started_unix_s, ended_unix_s, size_bytes,
+        attempt, command_s, exit_code, reason
+    FROM recalls
+"""
+
+
+class KeptRequest(NamedTuple):
+    """A request on disk: its number in the tables, and what people see of it."""
+
+    number: int
+    figures: RequestFigures
+
+
+class History:
+    """What is on disk of requests, pins, nodes and recalls."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def restored(self) -> Restored:
+        """The first event of a head: everything that was in force when the last one stopped."""
+        return await self._database.read(_read_restored)
+
+    async def ended_requests(self, limit: int) -> list[RequestFigures]:
+        """Requests that have ended, the latest first."""
+
+        def read(connection: sqlite3.Connection) -> list[RequestFigures]:
+            rows = connection.execute(
+                _SELECT_REQUESTS
+                + "WHERE ended_unix_s IS NOT NULL ORDER BY ended_unix_s DESC LIMIT ?",
+                (limit,),
+            )
+            return [_request(row).figures for row in rows]
+
+        return await self._database.read(read)
+
+    async def request(self, request_id: str) -> tuple[RequestFigures, list[RequestFile]] | None:
+        """One request with its files by name, or None if it is not on disk."""
+
+        def read(
+            connection: sqlite3.Connection,
+        ) -> tuple[RequestFigures, list[RequestFile]] | None:
+            row = connection.execute(
+                _SELECT_REQUESTS + "WHERE request_id = ?", (request_id,)
+            ).fetchone()
+            if row is None:
+                return None
+            kept = _request(row)
+            return kept.figures, _request_files(connection, kept.number)
+
+        return await self._database.read(read)
+
+    async def recalls(self, since_unix_s: float, limit: int) -> list[RecallRecord]:
+        """Runs that ended since then, the earliest first; of too many, the latest ones."""
+
+        def read(connection: sqlite3.Connection) -> list[RecallRecord]:
+            rows = connection.execute(
+                _SELECT_RECALLS + "WHERE ended_unix_s >= ? ORDER BY ended_unix_s DESC LIMIT ?",
+                (since_unix_s, limit),
+            )
+            return [_recall(row) for row in rows][::-1]
+
+        return await self._database.read(read)
+
+    async def clear(self, before_unix_s: float) -> None:
+        """Forgets requests and recalls that ended before then."""
+        for clear in (_clear_recalls, _clear_request_files, _clear_requests):
+            while await self._database.write(partial(clear, before_unix_s=before_unix_s)):
+                pass
+
+
+def _read_restored(connection: sqlite3.Connection) -> Restored:
+    nodes = connection.execute("SELECT node, pool_id, draining, gone FROM nodes ORDER BY node")
+    active = connection.execute(
+        _SELECT_REQUESTS + "WHERE ended_unix_s IS NULL ORDER BY number"
+    ).fetchall()
+    pins = connection.execute("SELECT lfn, owner, expires_unix_s, reason FROM pins")
+    keys = connection.execute(
+        "SELECT idempotency_key, request_id FROM requests"
+        " WHERE idempotency_key != '' AND ended_unix_s IS NOT NULL ORDER BY number"
+    )
+    return Restored(
+        nodes=tuple(
+            NodeRecord(node, pool_id, bool(draining), bool(gone))
+            for node, pool_id, draining, gone in nodes
+        ),
+        requests=tuple(
+            RestoredRequest(kept.figures.record, tuple(_request_files(connection, kept.number)))
+            for kept in map(_request, active)
+        ),
+        pins=tuple(map(PinRecord._make, pins)),
+        idempotency_keys=dict(keys.fetchall()),
+    )
+
+
+def _request(row: tuple) -> KeptRequest:  # type: ignore[type-arg]
+    number, request_id, owner, priority, created_s, deadline_s, pin_s, dataset, key = row[:9]
+    state, ended_s, files, done, failed, cancelled = row[9:]
+    record = RequestRecord(
+        request_id=request_id,
+        owner=owner,
+        priority=priority,
+        created_unix_s=created_s,
+        deadline_unix_s=deadline_s,
+        pin_s=pin_s,
+        dataset=dataset,
+        idempotency_key=key,
+    )
+    figures = RequestFigures(
+        record=record,
+        state=RequestState(state),
+        ended_unix_s=ended_s or 0.0,
+        files=files,
+        done=done,
+        failed=failed,
+        cancelled=cancelled,
+    )
+    return KeptRequest(number, figures)
+
+
+def _request_files(connection: sqlite3.Connection, number: int) -> list[RequestFile]:
+    rows = connection.execute(
+        "SELECT lfn, state, reason, size_bytes, checksum FROM request_files"
+        " WHERE request = ? ORDER BY lfn",
+        (number,),
+    )
+    return [
+        RequestFile(
+            lfn, RequestFileState(state), reason, FileFacts(size_bytes, checksum_of(checksum))
+        )
+        for lfn, state, reason, size_bytes, checksum in rows
+    ]
+
+
+def _recall(row: tuple) -> RecallRecord:  # type: ignore[type-arg]
+    recall_id, lfn, node, state, queued_s, started_s, ended_s, size_bytes = row[:8]
+    attempt, command_s, exit_code, reason = row[8:]
+    return RecallRecord(
+        recall_id=recall_id,
+        lfn=lfn,
+        node=node,
+        state=RecallState(state),
+        queued_unix_s=queued_s,
+        started_unix_s=started_s,
+        ended_unix_s=ended_s,
+        size_bytes=size_bytes,
+        attempt=attempt,
+        command_s=command_s,
+        exit_code=exit_code,
+        reason=reason,
+    )
+
+
+def _clear_recalls(connection: sqlite3.Connection, before_unix_s: float) -> int:
+    return connection.execute(
+        "DELETE FROM recalls WHERE recall_id IN"
+        " (SELECT recall_id FROM recalls WHERE ended_unix_s < ? LIMIT ?)",
+        (before_unix_s, _CLEARED_AT_A_TIME),
+    ).rowcount
+
+
+def _clear_request_files(connection: sqlite3.Connection, before_unix_s: float) -> int:
+    return connection.execute(
+        "DELETE FROM request_files WHERE (request, lfn) IN"
+        " (SELECT request, lfn FROM request_files JOIN requests ON request = number"
+        "  WHERE ended_unix_s < ? LIMIT ?)",
+        (before_unix_s, _CLEARED_AT_A_TIME),
+    ).rowcount
+
+
+def _clear_requests(connection: sqlite3.Connection, before_unix_s: float) -> int:
+    return connection.execute(
+        "DELETE FROM requests WHERE number IN"
+        " (SELECT number FROM requests WHERE ended_unix_s < ? LIMIT ?)",
+        (before_unix_s, _CLEARED_AT_A_TIME),
+    ).rowcount
