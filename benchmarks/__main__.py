@@ -17,6 +17,8 @@ from benchmarks.figures import machine, show
 TITLES = {
     "purge": "Choosing what to purge",
     "locate": "The index of replicas, and Locate",
+    "staging": "Staging 1 MB files",
+    "packets": "Handing out packets",
 }
 
 

@@ -1,0 +1,213 @@
+"""Staging through a redirector and one data server, beside bare copying.
+
+Every file has 1 MB. The stage command is a shell script that runs `cp`; its peers are
+that script alone, and threads that do nothing but copy. What we do on top: choose a
+node, reserve room, watch the command, check the size and the checksum, and make the
+file and its directory durable (fsync) before anybody sees it.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+
+from benchmarks.figures import Figure
+from protos.packhorse.v1 import redirector_pb2, redirector_pb2_grpc, types_pb2
+from tests.support.cluster import Cluster, Node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+FILE_BYTES = 1_000_000
+COLD_STAGES = 40
+SCRIPT_FILES = 500
+BUILTIN_FILES = 3_000
+AT_A_TIME = 4
+
+
+def measure() -> list[Figure]:
+    """Runs one site with a script, one with the built-in copier, and the peers between."""
+    with tempfile.TemporaryDirectory(prefix="packhorse-bench-") as name:
+        folder = Path(name)
+        script = folder / "stage.sh"
+        script.write_text('#!/bin/sh\ncp "$1" "$2"\n')
+        script.chmod(0o755)
+        with_script = _site(folder / "script", [str(script), "{source}", "{target}"])
+        builtin = _site(folder / "builtin", "builtin")
+        return [
+            *_cold_stages(with_script, script),
+            *_with_script(with_script, script),
+            *_with_copier(builtin),
+        ]
+
+
+def _site(folder: Path, stagecmd: Sequence[str] | str) -> Cluster:
+    command = stagecmd if isinstance(stagecmd, str) else list(stagecmd)
+    node = Node("disk1", "20GB", {"slots": AT_A_TIME})
+    return Cluster(folder, [node], stagecmd=command)
+
+
+def _fill(site: Cluster, kind: str, count: int) -> list[str]:
+    """Puts `count` different files into the archive; their names."""
+    lfns = [f"/store/{kind}/f{i:05}.dat" for i in range(count)]
+    content = os.urandom(FILE_BYTES)
+    for lfn in lfns:
+        site.write(lfn, content)
+    return lfns
+
+
+def _cold_stages(site: Cluster, script: Path) -> list[Figure]:
+    lfns = _fill(site, "cold", COLD_STAGES)
+    site.start("redirector", "disk1")
+    try:
+        with grpc.insecure_channel(site.redirector_address) as channel:
+            files = redirector_pb2_grpc.FilesStub(channel)
+            cluster = redirector_pb2_grpc.ClusterStub(channel)
+            _wait_for_node(cluster)
+            ours, bare = [], []
+            for lfn in lfns:
+                ours.append(_seconds(partial(_stage, files, [lfn])))
+                target = site.folder / "bare.dat"
+                argv = [str(script), str(site.archive / lfn[1:]), str(target)]
+                bare.append(_seconds(partial(subprocess.run, argv, check=True)))
+                target.unlink()
+            recalls = cluster.ListRecalls(redirector_pb2.ListRecallsRequest()).recalls
+            within = [recall.command_s for recall in recalls]
+    finally:
+        site.stop()
+    ours_ms, bare_ms = statistics.median(ours) * 1e3, statistics.median(bare) * 1e3
+    return [
+        Figure("cold_ms", "one cold stage, asked for to online (median)", ours_ms, "ms"),
+        Figure("cold_bare_ms", "its command run by itself", bare_ms, "ms"),
+        Figure(
+            "cold_overhead_ms",
+            "overhead of one cold stage (median)",
+            ours_ms - bare_ms,
+            "ms",
+            at_most=30,
+        ),
+        Figure(
+            "cold_worst_ms",
+            "the slowest of them",
+            (max(ours) - statistics.median(bare)) * 1e3,
+            "ms",
+        ),
+        Figure(
+            "cold_command_ms",
+            "the command as the data server measured it",
+            statistics.median(within) * 1e3,
+            "ms",
+        ),
+    ]
+
+
+def _with_script(site: Cluster, script: Path) -> list[Figure]:
+    lfns = _fill(site, "script", SCRIPT_FILES)
+
+    def run_script(lfn: str) -> None:
+        target = bare_folder / Path(lfn).name
+        subprocess.run([str(script), str(site.archive / lfn[1:]), str(target)], check=True)
+
+    ours = _files_per_second(site, lfns)
+    with tempfile.TemporaryDirectory(dir=site.folder) as name:
+        bare_folder = Path(name)
+        bare = _bare_files_per_second(run_script, lfns)
+    return [
+        Figure("script_files_per_s", "files a second with a script", ours, "files/s", at_least=250),
+        Figure("script_bare_files_per_s", "its command, 4 at a time, bare", bare, "files/s"),
+        Figure("script_ratio", "ours over bare", ours / bare, ""),
+    ]
+
+
+def _with_copier(site: Cluster) -> list[Figure]:
+    lfns = _fill(site, "builtin", BUILTIN_FILES)
+
+    def copy(lfn: str, durably: bool = False) -> None:
+        target = bare_folder / f"{Path(lfn).name}.part"
+        reading = os.open(site.archive / lfn[1:], os.O_RDONLY)
+        writing = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        os.copy_file_range(reading, writing, FILE_BYTES)
+        if durably:
+            os.fsync(writing)
+        os.close(writing)
+        os.close(reading)
+        target.rename(target.with_suffix(""))
+        if durably:
+            directory = os.open(bare_folder, os.O_RDONLY)
+            os.fsync(directory)
+            os.close(directory)
+
+    ours = _files_per_second(site, lfns)
+    with tempfile.TemporaryDirectory(dir=site.folder) as name:
+        bare_folder = Path(name)
+        bare = _bare_files_per_second(copy, lfns)
+    with tempfile.TemporaryDirectory(dir=site.folder) as name:
+        bare_folder = Path(name)
+        durable = _bare_files_per_second(partial(copy, durably=True), lfns)
+    return [
+        Figure(
+            "builtin_files_per_s",
+            "files a second with the built-in copier",
+            ours,
+            "files/s",
+            at_least=1_500,
+        ),
+        Figure("builtin_bare_files_per_s", "4 threads that only copy", bare, "files/s"),
+        Figure("builtin_bare_durable_files_per_s", "those with fsync", durable, "files/s"),
+        Figure("builtin_ratio", "ours over bare", ours / bare, ""),
+        Figure("builtin_durable_ratio", "ours over bare with fsync", ours / durable, ""),
+    ]
+
+
+def _files_per_second(site: Cluster, lfns: list[str]) -> float:
+    """How fast a running site stages files asked for in one request."""
+    site.start("redirector", "disk1")
+    try:
+        with grpc.insecure_channel(site.redirector_address) as channel:
+            _wait_for_node(redirector_pb2_grpc.ClusterStub(channel))
+            files = redirector_pb2_grpc.FilesStub(channel)
+            return len(lfns) / _seconds(partial(_stage, files, lfns))
+    finally:
+        site.stop()
+
+
+def _stage(files: redirector_pb2_grpc.FilesStub, lfns: Sequence[str]) -> None:
+    """Has files staged; returns once all are online."""
+    request_id = files.Stage(redirector_pb2.StageRequest(lfns=lfns, owner="bench")).request_id
+    online = set()
+    for reply in files.Watch(redirector_pb2.WatchRequest(request_id=request_id)):
+        for event in reply.events:
+            assert event.state != types_pb2.FILE_STATE_FAILED, event.reason
+            if event.state == types_pb2.FILE_STATE_ONLINE:
+                online.add(event.lfn)
+    assert len(online) == len(lfns)
+
+
+def _wait_for_node(cluster: redirector_pb2_grpc.ClusterStub) -> None:
+    deadline_s = time.monotonic() + 30
+    while time.monotonic() < deadline_s:
+        nodes = cluster.Status(redirector_pb2.StatusRequest()).nodes
+        if any(node.state == redirector_pb2.NODE_STATE_UP for node in nodes):
+            return
+        time.sleep(0.05)
+    raise TimeoutError("the data server did not join")
+
+
+def _bare_files_per_second(work: Callable[[str], None], lfns: Sequence[str]) -> float:
+    with ThreadPoolExecutor(AT_A_TIME) as threads:
+        return len(lfns) / _seconds(lambda: list(threads.map(work, lfns)))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begun_s = time.perf_counter()
+    work()
+    return time.perf_counter() - begun_s
