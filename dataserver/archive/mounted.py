@@ -11,6 +11,7 @@ import asyncio
 import os
 import stat
 import time
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -54,14 +55,13 @@ class MountedArchive:
             _threads.call(lambda: self._examine_in_turn(lfns, turns, found))
             for _ in range(min(self._parallel_stats, len(lfns)))
         ]
-        answered = 0
-        while threads:
-            _, unfinished = await asyncio.wait(threads, timeout=STAT_LIMIT_S)
-            before, answered = answered, len(lfns) - found.count(None)
-            if not unfinished or answered == before:
-                break
-        for thread in threads:
-            thread.cancel()
+        try:
+            await _wait_while_answered(threads, found)
+        finally:
+            # Threads that are left behind shall not go on to the next file.
+            deque(turns, maxlen=0)
+            for thread in threads:
+                thread.cancel()
         reason = f"the archive did not answer for {STAT_LIMIT_S:g} s"
         return [
             file or ArchiveFile(lfn, Presence.UNKNOWN, reason=reason)
@@ -166,6 +166,18 @@ class MountedArchive:
             if now_s - moved_s >= self._stall_s:
                 reason = f"made no progress for {format_duration(self._stall_s)}"
                 raise CopyError(ErrorClass.TRANSIENT, f"copying {copy.source} {reason}")
+
+
+async def _wait_while_answered(
+    threads: list[asyncio.Future[None]], found: list[ArchiveFile | None]
+) -> None:
+    """Returns when all threads have ended, or for too long none has found an answer."""
+    answered = -1
+    while threads and answered < len(found) - found.count(None):
+        answered = len(found) - found.count(None)
+        await asyncio.wait(threads, timeout=STAT_LIMIT_S)
+        if all(thread.done() for thread in threads):
+            return
 
 
 def root_of(rule: NameRule) -> str:
