@@ -86,7 +86,8 @@ def _standard_input(content: bytes) -> Iterator[int | IO[Any]]:
 
 def _limit_files(pid: int, limit_bytes: int) -> None:
     """Has the kernel stop files from growing without end between two looks at them."""
-    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    if hard == resource.RLIM_INFINITY or limit_bytes < hard:
-        with contextlib.suppress(ProcessLookupError):
+    # It may have ended already, or be another user's by now (sudo): then there is no fence.
+    with contextlib.suppress(OSError):
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        if hard == resource.RLIM_INFINITY or limit_bytes < hard:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))

@@ -84,22 +84,22 @@ def kill_leftovers(owner: str) -> list[int]:
 
 
 def kill_leftover(pid: int, start_time_s: float, owner: str) -> bool:
-    """Kills the group of a recorded command, if it is still that command; whether it was.
+    """Kills the group of a recorded command if it is still that one; whether it was there.
 
     `pid` and `start_time_s` are what `on_start` was told. For commands that clean
     their environment, where `kill_leftovers` finds nothing. A group whose leader
     is gone is the owner's if one of its members bears the owner's mark.
     """
+    members = _members(pid)
     try:
         ours = abs(start_time_of(pid) - start_time_s) <= START_TOLERANCE_S
-        ours = ours and os.getpgid(pid) == pid
-    except (psutil.Error, ProcessLookupError):
-        members = _members(pid)
+    except psutil.NoSuchProcess:
         ours = any(member in members and _owner(mark) == owner for member, mark in _marks())
-    if ours:
-        signal_group(pid, signal.SIGKILL)
-        wait_until_group_is_gone(pid)
-    return ours
+    if not members or not ours:
+        return False
+    signal_group(pid, signal.SIGKILL)
+    wait_until_group_is_gone(pid)
+    return True
 
 
 def start_time_of(pid: int) -> float:

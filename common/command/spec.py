@@ -47,6 +47,7 @@ class CommandSpec:
 
     def __post_init__(self) -> None:
         assert self.argv, "a command has at least one word"
+        assert "/" not in self.run_id
         assert self.watch is not None or (self.stall_s is None and self.size_limit_bytes is None)
 
     @property

@@ -31,7 +31,7 @@ from common.command.leftovers import (
 )
 from common.command.output import Tail, as_reason, last_lines
 from common.command.spec import CommandResult, Cut
-from common.units import format_duration, format_size
+from common.units import format_size, write_duration
 
 if TYPE_CHECKING:
     import subprocess
@@ -225,10 +225,10 @@ class Supervisor:
         spec = self._spec
         match self._cut:
             case Cut.DEADLINE:
-                after = format_duration(spec.deadline_s)
+                after = write_duration(spec.deadline_s)
                 return ErrorClass.TRANSIENT, f"killed at its deadline, after {after}"
             case Cut.STALL:
-                stall = format_duration(spec.stall_s or 0.0)
+                stall = write_duration(spec.stall_s or 0.0)
                 return ErrorClass.TRANSIENT, f"killed, for it wrote nothing for {stall}"
             case Cut.OVERSIZE:
                 limit = format_size(spec.size_limit_bytes or 0)
