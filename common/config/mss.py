@@ -53,12 +53,13 @@ class MssConfig(Table):
         description="The command that brings one file: a list of words, run as they are and never "
         'through a shell, or `"builtin"` to copy from a mounted file system. '
         "`{source}` is the archive's name, `{target}` the path to write, `{lfn}` the logical "
-        "name, `{size}` the size in bytes, 0 if unknown. See `docs/stage-command.md`."
+        "name, `{size}` the size in bytes, 0 if unknown; a list without any of these gets "
+        "source and target as two more words, as XRootD's scripts expect. See `docs/stage-command.md`."
     )
     statcmd: StatCommand | None = Field(
         None,
-        description="The command that asks the archive about one file and prints its size and "
-        "checksum as JSON. Without it sizes are learnt by staging; with a built-in `stagecmd` the "
+        description="The command that asks the archive about one file (`{source}`, `{lfn}`) and prints "
+        "its size and checksum as JSON. Without it sizes are learnt by staging; with a built-in `stagecmd` the "
         "file system is asked.",
     )
     names: list[NameRuleConfig] = Field(

@@ -13,7 +13,8 @@ from typing import Annotated
 from annotated_types import Ge, Gt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
 
-from common.errors import NameRefused
+from common.command.template import check_template
+from common.errors import ConfigError, NameRefused
 from common.names import normalise_prefix
 from common.units import DurationS, SizeBytes, Written
 
@@ -100,6 +101,13 @@ def _argv(value: object) -> list[str]:
     return value
 
 
+def _placeholders(argv: list[str]) -> frozenset[str]:
+    try:
+        return check_template(argv)
+    except ConfigError as error:
+        raise ValueError(error.message) from None
+
+
 def _stage_command(value: object) -> list[str] | str:
     if value == "builtin":
         return "builtin"
@@ -108,18 +116,22 @@ def _stage_command(value: object) -> list[str] | str:
             f'{value!r} is neither "builtin" nor a list like ["cp", "{{source}}", "{{target}}"]'
         )
     argv = _argv(value)
-    words = " ".join(argv)
-    if "{target}" not in words:
+    used = _placeholders(argv)
+    # Without any placeholder it is an XRootD script, which gets both names appended.
+    if used and "target" not in used:
         raise ValueError("the command has no {target}: it would not know where to put the file")
-    if "{source}" not in words and "{lfn}" not in words:
+    if used and not used & {"source", "lfn"}:
         raise ValueError("the command has no {source} and no {lfn}: which file should it bring?")
     return argv
 
 
 def _stat_command(value: object) -> list[str]:
     argv = _argv(value)
-    if not any("{source}" in word or "{lfn}" in word for word in argv):
+    used = _placeholders(argv)
+    if not used & {"source", "lfn"}:
         raise ValueError("the command has no {source} and no {lfn}: which file is it about?")
+    if used - {"source", "lfn"}:
+        raise ValueError("the command can be given {source} and {lfn} only")
     return argv
 
 

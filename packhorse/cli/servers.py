@@ -9,6 +9,7 @@ import typer
 
 from packhorse.cli.options import ConfigOption, RedirectorOption, duration, size
 from packhorse.cli.running import load_config
+from packhorse.version import __version__
 
 if TYPE_CHECKING:
     from common.config.check import Role
@@ -139,7 +140,7 @@ def _redirector(loaded: LoadedConfig) -> Service:
     from redirector.service import RedirectorService
 
     _check(loaded, "redirector")
-    return RedirectorService(loaded.site)
+    return RedirectorService(loaded.site, version=__version__)
 
 
 def _dataserver(loaded: LoadedConfig, name: str) -> Service:

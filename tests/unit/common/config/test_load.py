@@ -105,7 +105,7 @@ def test_a_wildcard_address_is_called_at_loopback(file: File) -> None:
 def test_every_mistake_is_told_at_once_in_the_order_of_the_file(file: File) -> None:
     text = """\
 [mss]
-stagecmd = ["cp", "{source}", "{dest}"]
+stagecmd = ["cp", "{source}", "/tmp"]
 names = [
   { prefix = "/store/", archive = "/a" },
   { archve = "/x", prefix = "/l" },
@@ -204,6 +204,10 @@ def test_a_default_taken_from_a_mistake_is_no_second_mistake(file: File) -> None
         ("[redirector]", '[redirector.groups.a]\nquata = "1GB"\n[redirector]',
          'redirector.groups.a.quata: unknown key; did you mean "quota"?'),
         ('"builtin"', '"cp"', '\'cp\' is neither "builtin" nor a list like'),
+        ('"builtin"', '["cp", "{dest}"]', "unknown placeholder {dest}"),
+        ('"builtin"', '["touch", "{target}"]', "no {source} and no {lfn}: which file should it"),
+        ('"builtin"', '"builtin"\nstatcmd = ["stat", "{lfn}", "{target}"]', "{source} and {lfn} only"),
+        ('"builtin"', '["cp", "a\\u0000"]', "holds a NUL"),
         ('"builtin"', "[]", "mss.stagecmd: the command is empty"),
         ('"builtin"', '["cp", 5]', "is not a command; write it as a list"),
         ('"builtin"', '"builtin"\nstatcmd = ["stat"]', "mss.statcmd: the command has no {source}"),
@@ -221,6 +225,11 @@ def test_what_does_not_fit_together_is_refused(
     assert old in SMALLEST
     text = SMALLEST.replace(old, new, 1)
     assert any(mistake in line for line in file.mistakes(text)), file.mistakes(text)
+
+
+def test_a_script_without_placeholders_is_accepted_as_xrootd_has_it(file: File) -> None:
+    site = file.load(SMALLEST.replace('"builtin"', '["/usr/bin/xrd-stage"]')).site
+    assert site.mss.stagecmd == ["/usr/bin/xrd-stage"]
 
 
 def test_the_same_pool_path_on_two_hosts_is_two_pools(file: File) -> None:
