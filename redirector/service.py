@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import random
-from importlib import metadata
 from typing import TYPE_CHECKING, NoReturn
 
 from common.clock import Clock
@@ -50,12 +49,13 @@ class RedirectorService:
 
     name = "redirector"
 
-    def __init__(self, site: SiteConfig, clock: Clock | None = None) -> None:
-        """Raises ConfigError if the site's file has no redirector."""
+    def __init__(self, site: SiteConfig, *, version: str = "", clock: Clock | None = None) -> None:
+        """`version` is shown in the status. Raises ConfigError if the file has no redirector."""
         if site.redirector is None:
             raise ConfigError("this configuration has no [redirector]")
         self._config = site.redirector
         self._names = site.name_map()
+        self._version = version
         self._clock = clock or Clock()
         self._address = ""
         self._database: Database | None = None
@@ -116,7 +116,7 @@ class RedirectorService:
             DatasetsDoor(runner, questions, history, datasets, self._names, quotas), self._server
         )
         pb_grpc.add_ClusterServicer_to_server(
-            ClusterDoor(runner, questions, history, metadata.version("packhorse")), self._server
+            ClusterDoor(runner, questions, history, self._version), self._server
         )
 
     async def _clear(self, history: History) -> NoReturn:

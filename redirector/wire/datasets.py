@@ -117,7 +117,7 @@ def replica_of(info: types_pb2.FileInfo) -> Replica:
             if content is not None and inspected
             else None
         ),
-        has_trees=content is not None and content.format != types_pb2.Content.FORMAT_PARQUET,
+        has_trees=content is None or content.format != types_pb2.Content.FORMAT_PARQUET,
         problem=content.problem if content is not None else "",
     )
 

@@ -42,11 +42,17 @@ def test_new_is_refused_where_the_dataset_exists() -> None:
         plan_registration("zmm", Mode.NEW, by_name(A), [B])
 
 
-@pytest.mark.parametrize("mode", list(Mode))
-@pytest.mark.parametrize("existing", [None, by_name(A)])
+@pytest.mark.parametrize(
+    ("mode", "existing"),
+    [
+        (Mode.NEW, None),
+        (Mode.REPLACE, None),
+        (Mode.UPDATE, None),
+        (Mode.REPLACE, by_name(A)),
+        (Mode.UPDATE, by_name(A)),
+    ],
+)
 def test_an_empty_dataset_is_refused(mode: Mode, existing: dict[str, DatasetFile] | None) -> None:
-    if mode is Mode.NEW and existing:
-        pytest.skip("it exists")
     with pytest.raises(UsageError, match="cannot be empty"):
         plan_registration("zmm", mode, existing, [])
 
