@@ -123,7 +123,8 @@ class StageAsked:
     """Somebody wants files online. Answered by `AnswerStage`.
 
     `request_id` is made by the shell and new; an `idempotency_key` that is
-    known already makes the answer name the earlier request instead.
+    known already makes the answer name the earlier request instead (with 0 files if
+    that is remembered on disk only). Raises UsageError: no files, a bad duration.
     """
 
     request_id: str
@@ -141,7 +142,8 @@ class StageAsked:
 class CancelAsked:
     """A stage request, or some of its files, is no longer wanted.
 
-    Answered by `AnswerCancel`. Raises NotFound if the request was never heard of
+    What the request has pinned of them is unpinned, also if it has ended. Answered by
+    `AnswerCancel`. Raises NotFound if the request was never heard of
     or has been forgotten; one that has ended gives an answer of 0 files.
     """
 
@@ -152,7 +154,10 @@ class CancelAsked:
 
 @dataclass(frozen=True, slots=True)
 class PinAsked:
-    """Files shall not be purged for a while. Answered by `AnswerPin`."""
+    """Files shall not be purged for a while. Answered by `AnswerPin`.
+
+    Raises UsageError: no owner, a lifetime that is not above 0.
+    """
 
     lfns: Sequence[str]
     owner: str
@@ -172,7 +177,8 @@ class UnpinAsked:
 class DrainAsked:
     """A node shall get no new recalls, or get them again. Answered by `AnswerDrain`.
 
-    Raises NotFound for a node never heard of.
+    Raises NotFound for a node never heard of, Refused to undo what its own
+    configuration says.
     """
 
     node: str
@@ -206,14 +212,13 @@ class Tick:
     """Time has passed: `Head.next_wakeup_s` has come."""
 
 
+# What a node says once it has joined.
+NodeReport = InventoryPiece | ReplicaChanges | NodeHeartbeat | RecallProgressed | RecallEnded
+
 Event = (
     NodeHello
-    | InventoryPiece
-    | ReplicaChanges
-    | NodeHeartbeat
+    | NodeReport
     | NodeLost
-    | RecallProgressed
-    | RecallEnded
     | StageAsked
     | CancelAsked
     | PinAsked

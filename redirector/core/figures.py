@@ -91,6 +91,7 @@ class RequestFigures:
 class StatusFigures:
     """The site at a glance."""
 
+    uptime_s: float
     replicas: int
     recalls_queued: int  # waiting for a node, or for a retry
     recalls_running: int  # given to nodes

@@ -1,8 +1,42 @@
-"""The head node's one door: `Head.handle` takes an event, returns instructions."""
+"""The head node's one door: `Head.handle` takes an event, returns instructions.
+
+The work is done by parts that share the tables of `Books`:
+
+    Membership   nodes join, fall silent, are dropped
+    Holdings     what they hold
+    Staging      recalls in the hands of nodes; with Wishes, Endings, Settling
+    Placing      the queue, and the choice of a node
+    Asking       what clients want: requests, pins
+    Pinning      pins, and telling the nodes of them
+    Lookup       where files are
+    Explaining   all of it in words
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from common.errors import NotFound
+from redirector.core import events
+from redirector.core.asking import Asking
+from redirector.core.books import Books
+from redirector.core.choice import Weights, cost_of
+from redirector.core.endings import Endings
+from redirector.core.explaining import Explaining
+from redirector.core.figures import (
+    NodeFigures,
+    StatusFigures,
+)
+from redirector.core.holdings import Holdings
+from redirector.core.lookup import Lookup
+from redirector.core.membership import Membership
+from redirector.core.model import RequestFile
+from redirector.core.nodes import LIVENESS_S
+from redirector.core.pinning import Pinning
+from redirector.core.placing import Placing
+from redirector.core.settling import Settling
+from redirector.core.staging import Staging
+from redirector.core.wishes import Wishes
 
 if TYPE_CHECKING:
     import random
@@ -15,12 +49,10 @@ if TYPE_CHECKING:
         FileStanding,
         HolderGroups,
         LocateColumns,
-        NodeFigures,
         RequestFigures,
-        StatusFigures,
     )
     from redirector.core.instructions import Instruction
-    from redirector.core.model import RequestFile
+    from redirector.core.node import Node
     from redirector.core.settings import HeadSettings
 
 
@@ -35,74 +67,197 @@ class Head:
         self, settings: HeadSettings, epoch: str, rng: random.Random, now_s: float
     ) -> None:
         """`epoch` is new at every start of the head; `rng` makes the jitter of retries."""
-        raise NotImplementedError
+        books = Books(settings, epoch, rng, now_s)
+        self._books = books
+        pinning = Pinning(books)
+        settling = Settling(books, pinning)
+        wishes = Wishes(books)
+        endings = Endings(books, wishes, settling)
+        self._staging = Staging(books, wishes, endings, settling, pinning)
+        self._holdings = Holdings(books, self._staging, pinning)
+        self._membership = Membership(books, self._staging, self._holdings)
+        self._asking = Asking(books, wishes, endings, settling, pinning)
+        self._placing = Placing(books, self._staging, endings)
+        self._pinning = pinning
+        self._explaining = Explaining(books)
+        self._lookup = Lookup(books, self._explaining)
+        self._latest_s = now_s
 
     def handle(self, event: Event, now_s: float) -> list[Instruction]:
         """Takes in what happened, returns what is to be done about it, in order.
 
-        Raises NotFound or Refused, having changed nothing, for what clients ask in vain;
-        IllegalMove for a bug of ours. What nodes send never raises.
+        Raises UsageError, NotFound or Refused, having changed nothing, for what
+        clients ask in vain; IllegalMove for a bug of ours. What nodes send never raises.
         """
-        raise NotImplementedError
+        assert now_s >= self._latest_s, "time went back"
+        self._latest_s = now_s
+        self._take_in(event, now_s)
+        self._placing.place_changed(now_s)
+        return self._books.out.empty()
 
     def tick(self, now_s: float) -> list[Instruction]:
         """The same as handling `Tick`: whatever is due by now."""
-        raise NotImplementedError
+        return self.handle(events.Tick(), now_s)
 
     def next_wakeup_s(self) -> float:
         """When `tick` has something to do next; may lie in the past, is never infinite."""
-        raise NotImplementedError
+        books = self._books
+        if books.index.sweeping:
+            return self._latest_s
+        times = [
+            books.nodes.checked_s + LIVENESS_S,
+            books.nodes.await_until_s,
+            books.recalls.next_due_s(),
+            books.pins.next_expiry_s(),
+            books.requests.next_deadline_s(),
+        ]
+        return min(time_s for time_s in times if time_s is not None)
 
     # --- queries ---
 
     def locate(self, lfns: Sequence[str], now_s: float, host: str = "") -> LocateColumns:
         """Where files are, about 1 µs a name; a replica on `host` is the best one there is."""
-        raise NotImplementedError
+        return self._lookup.locate(lfns, now_s, host)
 
     def standing(self, lfns: Sequence[str], now_s: float) -> list[FileStanding]:
         """How files stand, a row each (for snapshots; slower than `locate`)."""
-        raise NotImplementedError
+        return [self._explaining.standing(lfn, now_s) for lfn in lfns]
 
     def group_by_holder(self, lfns: Sequence[str]) -> HolderGroups:
         """Whom to ask about these files (Describe): the best holder that is in touch."""
-        raise NotImplementedError
+        return self._lookup.group_by_holder(lfns)
 
     def plan_evict(self, lfns: Sequence[str], now_s: float) -> EvictPlan:
         """Whom to ask to evict these files; every holder of an unpinned file."""
-        raise NotImplementedError
+        return self._lookup.plan_evict(lfns, now_s)
 
     def explain(self, lfn: str, now_s: float) -> Explanation:
         """The story of a file."""
-        raise NotImplementedError
+        return self._explaining.explain(lfn, now_s)
 
     def status(self, now_s: float) -> StatusFigures:
         """The site at a glance."""
-        raise NotImplementedError
+        books = self._books
+        usable = books.nodes.usable()
+        return StatusFigures(
+            uptime_s=now_s - books.started_s,
+            replicas=books.index.total,
+            recalls_queued=len(books.recalls.live) - books.recalls.running,
+            recalls_running=books.recalls.running,
+            requests_active=books.requests.active_count,
+            recalls_done=books.recalls.done,
+            recalls_failed=books.recalls.failed,
+            quota_bytes=sum(node.quota_bytes for node in usable),
+            available_bytes=sum(max(0, node.room_bytes) for node in usable),
+            largest_file_bytes=max((node.quota_bytes for node in usable), default=0),
+        )
 
     def stuck(self, now_s: float) -> list[str]:
         """What makes no progress, a line each; empty if all is well."""
-        raise NotImplementedError
+        return self._explaining.stuck(now_s)
 
     def nodes(self, now_s: float) -> list[NodeFigures]:
         """Every data server heard of, by name."""
-        raise NotImplementedError
+        known = sorted(self._books.nodes, key=lambda node: node.name)
+        return [self._figures(node, now_s) for node in known]
 
     def node(self, name: str, now_s: float) -> NodeFigures:
         """One data server. Raises NotFound."""
-        raise NotImplementedError
+        node = self._books.nodes.get(name)
+        if node is None:
+            raise NotFound(f"no data server named {name} was ever heard of")
+        return self._figures(node, now_s)
 
     def requests(self, *, active_only: bool = False) -> list[RequestFigures]:
         """Stage requests in memory, newest first: all active ones, and the latest ended."""
-        raise NotImplementedError
+        known = self._books.requests.newest_first(active_only=active_only)
+        return [request.figures() for request in known]
 
     def request(self, request_id: str) -> RequestFigures:
         """One stage request. Raises NotFound if it is not in memory (it may be on disk)."""
-        raise NotImplementedError
+        request = self._books.requests.get(request_id)
+        if request is None:
+            raise NotFound(f"no stage request {request_id} is known")
+        return request.figures()
 
     def request_files(self, request_id: str) -> list[RequestFile]:
         """The files of an active request. Raises NotFound if it has ended or never was."""
-        raise NotImplementedError
+        request = self._books.requests.get(request_id)
+        if request is None or not request.files:
+            raise NotFound(f"no stage request {request_id} is active")
+        return [
+            RequestFile(lfn, state, request.reasons.get(lfn, ""))
+            for lfn, state in request.files.items()
+        ]
 
     def check(self) -> None:
         """Asserts every invariant; for tests, after every step."""
-        raise NotImplementedError
+        self._books.check()
+
+    # --- inside ---
+
+    def _take_in(self, event: Event, now_s: float) -> None:
+        match event:
+            case events.Tick():
+                self._pass_time(now_s)
+            case events.NodeHello():
+                self._membership.hello(event, now_s)
+            case events.NodeLost():
+                self._membership.lost(event, now_s)
+            case events.StageAsked():
+                self._asking.stage(event, now_s)
+            case events.CancelAsked():
+                self._asking.cancel(event, now_s)
+            case events.PinAsked():
+                self._asking.pin(event, now_s)
+            case events.UnpinAsked():
+                self._asking.unpin(event, now_s)
+            case events.DrainAsked():
+                self._membership.drain(event)
+            case events.Restored():
+                self._asking.restore(event, now_s)
+            case _:
+                node = self._books.nodes.connected_by(event.connection)
+                if node is not None:
+                    self._membership.heard(node, now_s)
+                    self._take_in_from(node, event, now_s)
+
+    def _take_in_from(self, node: Node, event: events.NodeReport, now_s: float) -> None:
+        """What comes by a node's present connection; all else was ignored."""
+        match event:
+            case events.NodeHeartbeat():
+                self._membership.heartbeat(node, event, now_s)
+            case events.InventoryPiece():
+                self._holdings.inventory(node, event, now_s)
+            case events.ReplicaChanges():
+                self._holdings.changes(node, event, now_s)
+            case events.RecallProgressed():
+                self._staging.progressed(node, event, now_s)
+            case events.RecallEnded():
+                self._staging.ended(node, event, now_s)
+
+    def _pass_time(self, now_s: float) -> None:
+        self._membership.check_silence(now_s)
+        self._holdings.sweep(now_s)
+        self._staging.wake_due(now_s)
+        self._pinning.expire(now_s)
+        self._asking.end_overdue(now_s)
+
+    def _figures(self, node: Node, now_s: float) -> NodeFigures:
+        books = self._books
+        settings = books.settings
+        weights = Weights(settings.recall_start_s, settings.full_pool_cost_s)
+        return NodeFigures(
+            address=node.address,
+            state=node.state,
+            draining=node.draining or node.drain_configured,
+            connection=node.connection,
+            load=node.load,
+            quota_bytes=node.quota_bytes,
+            heartbeat_age_s=now_s - node.heartbeat_s,
+            cost_s=cost_of(node.candidate(books.nodes.site_rate), weights).cost_s,
+            version=node.version,
+            replicas=sum(map(books.index.count, node.slots)),
+            recalls=len(node.recalls),
+            promised_bytes=node.promised_bytes,
+        )

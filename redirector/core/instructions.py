@@ -112,7 +112,10 @@ class CloseConnection:
 
 @dataclass(frozen=True, slots=True)
 class SaveRequest:
-    """Keep an accepted stage request, with all its files as they stand."""
+    """Keep an accepted stage request, with all its files as they stand.
+
+    Without files, only the record is said again; the files on disk stay.
+    """
 
     record: RequestRecord
     files: tuple[RequestFile, ...]

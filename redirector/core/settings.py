@@ -25,6 +25,8 @@ class HeadSettings:
     assumed_size_bytes: int = 2_000_000_000
     #: A staging rate for nodes before any node has measured one, in bytes per second.
     assumed_rate: float = 100e6
+    #: What every recall costs a node beyond its bytes; so load counts on an idle one too.
+    recall_start_s: float = 1.0
     #: What a wholly full pool costs in the choice of a node, next to an empty one.
     full_pool_cost_s: float = 10.0
     #: How many recalls that do not fit anywhere are looked past for one that does.

@@ -1,0 +1,241 @@
+"""One data server as the head sees it: its state, its load, its recalls.
+
+    JOINING   its inventory is on the way
+    UP        in touch, all its replicas known; the only state that gets recalls
+    SUSPECT   out of touch, or silent; its recalls are still its own
+    DROPPED   out of touch for the length of the recall lease: its recalls are
+              given to others, its replicas are gone
+
+The legal moves are the table `MOVES` and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from common.story import IllegalMove, Story
+from redirector.core.choice import Candidate
+from redirector.core.model import NodeAddress, NodeLoad, NodeRecord
+from redirector.core.states import NodeState
+
+if TYPE_CHECKING:
+    from redirector.core.events import NodeHello
+    from redirector.core.model import ReplicaChange
+    from redirector.core.recall import Recall
+
+MOVES: dict[tuple[NodeState, str], NodeState] = {
+    (NodeState.JOINING, "hello"): NodeState.JOINING,
+    (NodeState.JOINING, "inventory complete"): NodeState.UP,
+    (NodeState.JOINING, "disconnected"): NodeState.SUSPECT,
+    (NodeState.JOINING, "lease over"): NodeState.DROPPED,
+    (NodeState.UP, "hello"): NodeState.JOINING,
+    (NodeState.UP, "inventory complete"): NodeState.UP,
+    (NodeState.UP, "silent"): NodeState.SUSPECT,
+    (NodeState.UP, "disconnected"): NodeState.SUSPECT,
+    (NodeState.SUSPECT, "hello"): NodeState.JOINING,
+    (NodeState.SUSPECT, "heard again"): NodeState.UP,
+    (NodeState.SUSPECT, "disconnected"): NodeState.SUSPECT,
+    (NodeState.SUSPECT, "lease over"): NodeState.DROPPED,
+    (NodeState.DROPPED, "hello"): NodeState.JOINING,
+}
+
+
+class Node:
+    """The mutable figures of one data server."""
+
+    __slots__ = (
+        "address",
+        "boot_epoch",
+        "change_number",
+        "connection",
+        "drain_configured",
+        "draining",
+        "early_changes",
+        "failures_in_row",
+        "filling",
+        "fresh_bytes",
+        "fresh_pinned_bytes",
+        "full_for_bytes",
+        "full_until_s",
+        "heartbeat_s",
+        "kept_for",
+        "last_heard_s",
+        "load",
+        "max_files",
+        "number",
+        "pool_id",
+        "promised_bytes",
+        "quota_bytes",
+        "recall_slots",
+        "recalls",
+        "resting_until_s",
+        "slots",
+        "state",
+        "story",
+        "version",
+    )
+
+    def __init__(self, number: int, record: NodeRecord, now_s: float) -> None:
+        self.number = number
+        self.address = NodeAddress(record.node, "", "")
+        self.pool_id = record.pool_id
+        self.boot_epoch = ""
+        self.version = ""
+        self.state = NodeState.DROPPED if record.gone else NodeState.SUSPECT
+        self.story = Story()
+        self.connection: int | None = None
+        self.last_heard_s = now_s
+        self.heartbeat_s = now_s
+        self.draining = record.draining  # by an admin; durable
+        self.drain_configured = False  # by the node's own configuration
+        self.quota_bytes = 0
+        self.max_files = 0
+        self.recall_slots = 1
+        self.load = NodeLoad()
+        # Its slots in the index, the one being filled last.
+        self.slots: list[int] = []
+        self.filling = False
+        self.change_number = 0
+        self.early_changes: list[ReplicaChange] = []
+        # Every recall it may be running, by LFN, and what is reserved for them.
+        self.recalls: dict[str, Recall] = {}
+        self.promised_bytes = 0
+        # Published since the last heartbeat, so not in its figures yet.
+        self.fresh_bytes = 0
+        self.fresh_pinned_bytes = 0
+        # It had no room for as much as this, lately.
+        self.full_for_bytes = 0
+        self.full_until_s = 0.0
+        self.failures_in_row = 0
+        self.resting_until_s = 0.0
+        # A recall often overtaken, for which this node is kept free.
+        self.kept_for: Recall | None = None
+
+    @property
+    def name(self) -> str:
+        """The data server's name, unique in the site."""
+        return self.address.node
+
+    def move(self, event: str, now_s: float) -> None:
+        """Makes a move of the table; raises IllegalMove if it is not there."""
+        state = MOVES.get((self.state, event))
+        if state is None:
+            raise IllegalMove(f"node {self.name}", self.state.name, event, self.story)
+        if state is not self.state:
+            self.story.tell(now_s, f"{event}: {self.state.name} -> {state.name}")
+        self.state = state
+
+    def greet(self, hello: NodeHello, now_s: float) -> None:
+        """Takes over what a hello says; all of the node's figures are its own again."""
+        self.address = hello.address
+        self.pool_id = hello.pool_id
+        self.boot_epoch = hello.boot_epoch
+        self.version = hello.version
+        self.connection = hello.connection
+        self.last_heard_s = now_s
+        self.drain_configured = hello.drain
+        self.quota_bytes = hello.quota_bytes
+        self.max_files = hello.max_files
+        self.recall_slots = max(1, hello.recall_slots)
+        self.early_changes = []
+        self.full_until_s = 0.0
+        self.failures_in_row = 0
+        self.resting_until_s = 0.0
+        self.move("hello", now_s)
+
+    def beat(self, load: NodeLoad, quota_bytes: int, now_s: float) -> None:
+        """Takes over a heartbeat's figures."""
+        self.load = load
+        self.heartbeat_s = now_s
+        self.quota_bytes = quota_bytes or self.quota_bytes
+        self.fresh_bytes = 0
+        self.fresh_pinned_bytes = 0
+
+    def record(self) -> NodeRecord:
+        """What is kept of it on disk."""
+        return NodeRecord(
+            self.name, self.pool_id, self.draining, gone=self.state is NodeState.DROPPED
+        )
+
+    # --- recalls and room ---
+
+    def take(self, recall: Recall) -> None:
+        """Reserves room for a recall that is given to this node."""
+        assert recall.lfn not in self.recalls
+        self.recalls[recall.lfn] = recall
+        self.promised_bytes += recall.reserved_bytes
+
+    def release(self, recall: Recall) -> None:
+        """Gives back what was reserved for a recall that has ended here."""
+        del self.recalls[recall.lfn]
+        self.promised_bytes -= recall.reserved_bytes
+
+    def resize(self, recall: Recall, reserved_bytes: int) -> None:
+        """Changes what is reserved for a recall: its size has become known."""
+        self.promised_bytes += reserved_bytes - recall.reserved_bytes
+        recall.reserved_bytes = reserved_bytes
+
+    def need_bytes(self, size_bytes: int, assumed_bytes: int) -> int:
+        """What to reserve here for a file; one of unknown size (0) gets an assumed one.
+
+        That is at most an even share of the quota, or nothing would ever be
+        staged into pools smaller than the assumption.
+        """
+        return size_bytes or min(assumed_bytes, self.quota_bytes // (2 * self.recall_slots))
+
+    @property
+    def unpinned_bytes(self) -> int:
+        """What could hold recalls, if everything that can be purged were."""
+        return self.quota_bytes - self.load.pinned_bytes - self.fresh_pinned_bytes
+
+    @property
+    def room_bytes(self) -> int:
+        """Of that, what is not promised to recalls."""
+        return self.unpinned_bytes - self.promised_bytes
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may get recalls at all, leaving aside how busy it is."""
+        return (
+            self.state is NodeState.UP
+            and not self.draining
+            and not self.drain_configured
+            and not self.load.trouble
+        )
+
+    def open(self, now_s: float) -> bool:
+        """Whether it may get another recall now, if there is room for it."""
+        return (
+            len(self.recalls) < 2 * self.recall_slots
+            and self.usable
+            and now_s >= self.resting_until_s
+            and (not self.max_files or len(self.recalls) < self.max_files)
+        )
+
+    def candidate(self, site_rate: float) -> Candidate:
+        """Its figures for the choice."""
+        load = self.load
+        left = sum(recall.bytes_left for recall in self.recalls.values())
+        return Candidate(
+            self.name,
+            left,
+            load.staging_rate or site_rate,
+            load.cpu_percent,
+            load.io_wait_percent,
+            load.used_bytes + self.fresh_bytes,
+            self.promised_bytes,
+            self.quota_bytes,
+        )
+
+    def check(self) -> None:
+        """Asserts what must hold of one node."""
+        assert self.promised_bytes == sum(r.reserved_bytes for r in self.recalls.values())
+        assert all(recall.node is self for recall in self.recalls.values())
+        assert self.state not in (NodeState.JOINING, NodeState.UP) or self.connection is not None
+        if self.state is NodeState.DROPPED:
+            assert self.connection is None
+            assert not self.recalls
+            assert not self.slots
+        assert not self.filling or self.slots
+        if self.kept_for is not None:
+            assert self.kept_for.kept_on is self

@@ -1,0 +1,130 @@
+"""One recall: how the wish for one file is being fulfilled.
+
+    QUEUED      waits for a node
+    ASSIGNED    given to a node, which runs it or will
+    CANCELLING  nobody wants it any more; its node has been told, and may run it still
+    RETRY_WAIT  failed, to be tried again
+    DONE, FAILED, CANCELLED are final: the recall is forgotten
+
+A file in CANCELLING that is asked for anew gets its new recall only when the old
+run is known to have ended, so there is never a second one. Each time a recall is
+given to a node it has a new `recall_id`: the id names one run on one node, and
+what is said of any other id is old. The legal moves are the table `MOVES`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from common.story import IllegalMove, Story
+from redirector.core.states import RecallState
+
+if TYPE_CHECKING:
+    from redirector.core.model import Checksum, Failure
+    from redirector.core.node import Node
+
+_Q, _A, _C, _R = (
+    RecallState.QUEUED,
+    RecallState.ASSIGNED,
+    RecallState.CANCELLING,
+    RecallState.RETRY_WAIT,
+)
+
+MOVES: dict[tuple[RecallState, str], RecallState] = {
+    (_Q, "assign"): _A,
+    (_Q, "adopt"): _A,
+    (_Q, "online"): RecallState.DONE,
+    (_Q, "fail"): RecallState.FAILED,
+    (_Q, "drop"): RecallState.CANCELLED,
+    (_A, "publish"): RecallState.DONE,
+    (_A, "retry later"): _R,
+    (_A, "fail"): RecallState.FAILED,
+    (_A, "drop"): _C,
+    (_C, "publish"): RecallState.DONE,
+    (_C, "stopped"): RecallState.CANCELLED,
+    (_R, "due"): _Q,
+    (_R, "adopt"): _A,
+    (_R, "online"): RecallState.DONE,
+    (_R, "drop"): RecallState.CANCELLED,
+}
+
+FINAL = frozenset({RecallState.DONE, RecallState.FAILED, RecallState.CANCELLED})
+
+
+class Recall:
+    """The mutable figures of one recall; a million may be queued, so they are few."""
+
+    __slots__ = (
+        "attempt",
+        "awaiting_publish",
+        "bytes_done",
+        "checksum",
+        "failed_on",
+        "failure",
+        "failures",
+        "kept_on",
+        "lfn",
+        "node",
+        "order",
+        "overtaken",
+        "phase",
+        "priority",
+        "progress_s",
+        "queued_s",
+        "recall_id",
+        "reserved_bytes",
+        "retry_at_s",
+        "setbacks",
+        "size_bytes",
+        "started_s",
+        "state",
+        "unaccounted",
+        "waiting_since_s",
+    )
+
+    def __init__(self, lfn: str, priority: int, queued_s: float) -> None:
+        self.lfn = lfn
+        self.state = RecallState.QUEUED
+        self.priority = priority
+        self.order = 0  # its place in the queue; see Recalls
+        self.size_bytes = 0  # 0: unknown
+        self.checksum: Checksum | None = None
+        self.queued_s = queued_s
+        self.waiting_since_s = queued_s  # when it last entered the queue
+        # Its last or present run.
+        self.attempt = 0
+        self.recall_id = ""
+        self.node: Node | None = None
+        self.started_s = 0.0
+        self.progress_s = 0.0
+        self.bytes_done = 0
+        self.phase = ""
+        self.reserved_bytes = 0
+        self.awaiting_publish = False  # ended well, but its replica is not reported yet
+        self.unaccounted = False  # its node has joined anew and does not run it
+        # What went wrong so far.
+        self.failures = 0
+        self.setbacks = 0  # runs that ended badly, but not for a fault of the file or command
+        self.failure: Failure | None = None
+        self.failed_on: tuple[str, ...] = ()
+        self.retry_at_s = 0.0
+        # How often others went before it because it fitted nowhere.
+        self.overtaken = 0
+        self.kept_on: Node | None = None
+
+    @property
+    def bytes_left(self) -> int:
+        """What its node has still to stage for it."""
+        return max(0, self.reserved_bytes - self.bytes_done)
+
+    @property
+    def waits_for_node(self) -> bool:
+        """Whether it is in the queue."""
+        return self.state is RecallState.QUEUED
+
+    def move(self, event: str, story: Story) -> None:
+        """Makes a move of the table; raises IllegalMove if it is not there."""
+        state = MOVES.get((self.state, event))
+        if state is None:
+            raise IllegalMove(f"recall of {self.lfn}", self.state, event, story)
+        self.state = state
