@@ -46,6 +46,14 @@ names, or, if it is a client's, by `--redirector HOST:PORT`. Every query answers
 times in seconds. These options are not repeated below. Progress bars appear on stderr if that is a terminal.
 Exit codes are listed in [errors.md](errors.md).
 
+| variable | what it does |
+|---|---|
+| `PACKHORSE_CONFIG` | The configuration file, where `--config` is not given. |
+| `PACKHORSE_<TABLE>__<KEY>` | Overrides a key of that file; see [configuration.md](configuration.md). |
+| `PACKHORSE_HOST` | The host label of this machine's workers and clients; default: its host name. |
+| `PACKHORSE_LOG` | How much servers log to stderr: `DEBUG`, `INFO` (the default), `WARNING`, `ERROR`. |
+| `PACKHORSE_EXIT_WITH_PARENT` | If set, servers and workers stop when their standard input, a pipe, is closed. |
+
 """
 #: Options that nearly every command has; the introduction tells of them.
 COMMON_OPTIONS = frozenset({"config", "redirector", "as_json"})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from common.errors import ConfigError
 from packhorse.cli.options import ConfigOption, RedirectorOption, duration, size
 from packhorse.cli.running import load_config
 from packhorse.version import __version__
@@ -39,6 +40,8 @@ def up(config: ConfigOption = None) -> None:
     services += [_dataserver(loaded, name) for name in site.dataservers]
     if site.packetizer is not None:
         services.append(_packetizer(loaded))
+    if not services:
+        raise ConfigError(f"{loaded.path}: there is no server in it to run")
     _serve(*services)
 
 
@@ -137,23 +140,23 @@ def _serve(*services: Service) -> None:
 
 
 def _redirector(loaded: LoadedConfig) -> Service:
+    _check(loaded, "redirector")
     from redirector.service import RedirectorService
 
-    _check(loaded, "redirector")
     return RedirectorService(loaded.site, version=__version__)
 
 
 def _dataserver(loaded: LoadedConfig, name: str) -> Service:
+    _check(loaded, "dataserver", name)
     from dataserver.service import DataServerService
 
-    _check(loaded, "dataserver", name)
-    return DataServerService(loaded.site, name)
+    return DataServerService(loaded.site, name, version=__version__)
 
 
 def _packetizer(loaded: LoadedConfig) -> Service:
+    _check(loaded, "packetizer")
     from packetizer.service import PacketizerService
 
-    _check(loaded, "packetizer")
     return PacketizerService(loaded.site)
 
 
