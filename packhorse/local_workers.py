@@ -65,10 +65,13 @@ class LocalWorkers:
 
 
 async def _end(supervisor: Process) -> None:
-    """Asks politely first. The supervisor ends its workers before itself."""
+    """Closes the pipe: the supervisor ends its workers at once, then itself.
+
+    By now the session has ended, or nobody wants its result.
+    """
     try:
-        with contextlib.suppress(ProcessLookupError):
-            supervisor.terminate()
+        if supervisor.stdin is not None:
+            supervisor.stdin.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 await supervisor.wait()
@@ -76,8 +79,6 @@ async def _end(supervisor: Process) -> None:
         # Had it to be killed, its workers see their pipes close, and end too.
         with contextlib.suppress(ProcessLookupError):
             supervisor.kill()
-        if supervisor.stdin is not None:
-            supervisor.stdin.close()
     await supervisor.wait()
 
 

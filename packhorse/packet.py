@@ -116,7 +116,8 @@ class Packet:
 
     def open(self) -> BinaryIO:
         """The whole file, from its beginning, as a binary file that can seek."""
-        raw = ReplicaFile(self._read, self.size_bytes, is_local=self.path is not None)
+        is_local = self.path is not None
+        raw = ReplicaFile(self._read, self.size_bytes, name=self.lfn, is_local=is_local)
         file = cast("BinaryIO", io.BufferedReader(raw, _OPEN_BUFFER_BYTES))
         self._opened.append(file)
         return file

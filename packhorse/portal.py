@@ -52,10 +52,11 @@ class Portal:
         callback: Callable[..., object] | None,
     ) -> T:
         """As `run`, for a coroutine made with a callback; it is called in this thread."""
-        if self._loop.is_closed():
-            raise UsageError("the connection to the site is closed")
         call: _Call[T] = _Call(callback)
         coroutine = make(call.relay)
+        if self._loop.is_closed():
+            coroutine.close()
+            raise UsageError("the connection to the site is closed")
         self._loop.call_soon_threadsafe(call.start, coroutine)
         try:
             call.wait()
@@ -81,10 +82,9 @@ class Portal:
         if self._loop.is_closed():
             return
         atexit.unregister(self.close)
-        self.run(_cancel_others())
+        self.run(_wind_up())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
 
 
@@ -134,8 +134,12 @@ async def _next(items: AsyncGenerator[T, None]) -> T | None:
     return await anext(items, None)
 
 
-async def _cancel_others() -> None:
+async def _wind_up() -> None:
+    """Cancels whatever else runs, and ends the threads that coroutines have used."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+    loop = asyncio.get_running_loop()
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()

@@ -117,8 +117,13 @@ class Replica:
 
     def file(self, on_close: Callable[[], object] | None = None) -> ReplicaFile:
         """A seekable file over the replica; any number may be had, each with its position."""
-        is_local = self._fd is not None
-        return ReplicaFile(self.read, self.size_bytes, is_local=is_local, on_close=on_close)
+        return ReplicaFile(
+            self.read,
+            self.size_bytes,
+            name=self.info.lfn,
+            is_local=self._fd is not None,
+            on_close=on_close,
+        )
 
     def close(self) -> None:
         """Lets go of the replica: it may be purged from now on."""

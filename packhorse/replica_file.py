@@ -33,12 +33,14 @@ class ReplicaFile(io.RawIOBase):
         read: Callable[[int, int], bytes],
         size_bytes: int,
         *,
+        name: str,
         is_local: bool,
         on_close: Callable[[], object] | None = None,
     ) -> None:
         super().__init__()
         self._read_range = read
         self._size_bytes = size_bytes
+        self.name = name
         self._is_local = is_local
         self._on_close = on_close
         self._at = 0
@@ -46,6 +48,9 @@ class ReplicaFile(io.RawIOBase):
         self._ahead = 0
         self._next_block = -1
         self.bytes_read = 0
+
+    def __repr__(self) -> str:
+        return self.name
 
     def readable(self) -> bool:
         """Always."""
@@ -69,6 +74,8 @@ class ReplicaFile(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         """The next `size` bytes, fewer only at the end; all that is left if negative."""
+        if self.closed:
+            raise ValueError("read of a closed file")
         left = max(0, self._size_bytes - self._at)
         wanted = left if size is None or size < 0 else min(size, left)
         content = self._fetch(self._at, wanted) if wanted else b""

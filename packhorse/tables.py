@@ -34,10 +34,13 @@ _QUESTIONS = (
 )
 
 
+_PATTERN = frozenset("*?[/")
+
+
 class Table(Protocol):
     """One table of an open file."""
 
-    def arrays(self, start: int, stop: int, columns: Columns, **options: Any) -> Any:
+    def arrays(self, start: int, stop: int, columns: Columns = None, **options: Any) -> Any:
         """Columns of the entries [start, stop)."""
         ...
 
@@ -75,13 +78,17 @@ class RootTable:
             # No caches: every range is read once, and the tree is kept by us.
             self._file = uproot.open(file, object_cache=None, array_cache=None)
             self._tree = self._file[tree]
+            is_ntuple = isinstance(self._tree, uproot.behaviors.RNTuple.HasFields)
+            self._fields = frozenset(self._tree.keys()) if is_ntuple else None
         except uproot.KeyInFileError as error:
             raise ReplicaError(f"{lfn} has no tree {tree!r}", damaged=True) from error
         except Exception as error:
             raise _unreadable(lfn, error) from error
 
-    def arrays(self, start: int, stop: int, columns: Columns, **options: Any) -> Any:
+    def arrays(self, start: int, stop: int, columns: Columns = None, **options: Any) -> Any:
         """See `uproot.TTree.arrays`, which takes the same options."""
+        columns = [columns] if isinstance(columns, str) else columns
+        self._check_fields(columns or ())
         try:
             return self._tree.arrays(columns, entry_start=start, entry_stop=stop, **options)
         except _QUESTIONS:
@@ -92,6 +99,16 @@ class RootTable:
     def close(self) -> None:
         """Lets go of the file."""
         self._file.close()
+
+    def _check_fields(self, columns: Sequence[str]) -> None:
+        """Raises KeyError for a field that an RNTuple does not have.
+
+        uproot takes its fields' names for patterns, and gives nothing for what matches none.
+        """
+        if self._fields is not None:
+            for name in columns:
+                if name not in self._fields and not _PATTERN.intersection(name):
+                    raise KeyError(f"{self._lfn} has no field {name!r}")
 
 
 class ParquetTable:
@@ -111,7 +128,7 @@ class ParquetTable:
         )
 
     def arrays(
-        self, start: int, stop: int, columns: Columns, library: str = "ak", **options: Any
+        self, start: int, stop: int, columns: Columns = None, library: str = "ak", **options: Any
     ) -> Any:
         """Columns as `library` "ak" (awkward), "np" (a dict of arrays), "pd" or "arrow".
 

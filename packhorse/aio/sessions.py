@@ -10,7 +10,7 @@ import contextlib
 import secrets
 from typing import TYPE_CHECKING
 
-from common.errors import Refused
+from common.errors import Refused, Unreachable
 from common.grpc_client import call
 from packhorse.aio.streams import reconnecting, replies
 from packhorse.functions import Work, dump_work, load_work, name_of
@@ -76,16 +76,20 @@ class AsyncSessions:
         A packetizer that is restarted meanwhile is waited for.
         """
 
-        async def statuses() -> AsyncGenerator[pb.SessionStatus, None]:
+        async def life() -> AsyncGenerator[SessionStatus, None]:
             packetizer, name = await self._connection.packetizer()
             stream = packetizer.WatchSession(pb.WatchSessionRequest(session_id=session_id))
             async with contextlib.aclosing(replies(stream, name)) as messages:
                 async for message in messages:
-                    yield message
+                    status = SessionStatus.of(message)
+                    yield status
+                    if status.state.ended:
+                        return
+            raise Unreachable(f"{name} stopped telling how session {session_id} goes")
 
-        async with contextlib.aclosing(reconnecting(statuses)) as messages:
-            async for message in messages:
-                yield SessionStatus.of(message)
+        async with contextlib.aclosing(reconnecting(life)) as statuses:
+            async for status in statuses:
+                yield status
 
     async def status(self, session_id: str) -> SessionStatus:
         """The session now; raises NotFound."""

@@ -98,7 +98,7 @@ class Engine:
         self._commit_now: set[str] = set()
         self._asked = 0
         self._last_key: Key | None = None
-        self._packet_s = LOOK_AHEAD_S
+        self._packet_s = 0.0
         self._idle_since_s = clock()
         self._stopping = False
         #: The lease that is being worked on, 0 if none is; others may look at it.
@@ -197,7 +197,7 @@ class Engine:
         outcome = self._runner.run(packet, session.work.function)
         self.session_id, self.lease_id = "", 0
         self._idle_since_s = self._clock()
-        self._packet_s += _NEWEST_SHARE * (self._idle_since_s - began_s - self._packet_s)
+        self._measure(self._idle_since_s - began_s)
         self._count(session, packet, outcome, began_s, idle_s)
         if item.commit_after:
             self._commit_now.add(packet.session_id)
@@ -262,6 +262,11 @@ class Engine:
         except MergeError as error:
             self._failures.append(failure(packet.lease_id, _Kind.KIND_MERGE, str(error)))
 
+    def _measure(self, packet_s: float) -> None:
+        """Keeps the mean time of a packet, the latest ones counting most."""
+        share = _NEWEST_SHARE if self._packet_s else 1.0
+        self._packet_s += share * (packet_s - self._packet_s)
+
     def _is_due(self, session_id: str, partial: Partial, now_s: float) -> bool:
         if partial.is_empty or partial.is_waiting:
             return False
@@ -288,7 +293,8 @@ class Engine:
         """Asks when less than half of what should be at hand is at hand or asked for."""
         if self._stopping or self._connected_s is None:
             return
-        at_hand = min(MAX_WANT, max(1, math.ceil(LOOK_AHEAD_S / max(self._packet_s, 1e-6))))
+        packet_s = self._packet_s or LOOK_AHEAD_S
+        at_hand = min(MAX_WANT, max(1, math.ceil(LOOK_AHEAD_S / packet_s)))
         if len(self._queue) + self._asked <= at_hand // 2:
             self._asked = at_hand - len(self._queue)
             self._report(pb.WorkerReport())

@@ -4,7 +4,9 @@
 
 It imports nothing that could fail or grow. A child that ends by itself, with code 0,
 has no more work; one that dies is started again under a new name, at growing
-intervals if it dies at once. Children end with the supervisor, whatever happens to it.
+intervals if it dies at once. Children end with the supervisor, whatever happens to it:
+told to stop by a signal, it lets them commit what is done; left by its parent, it
+does not, since nobody wants their results.
 """
 
 from __future__ import annotations
@@ -43,75 +45,88 @@ _STOP_TIMEOUT_S = 7.0
 async def supervise(options: Sequence[WorkerOptions], *, end_with_parent: bool = False) -> int:
     """Runs workers until all have ended, or this process is told to stop.
 
-    Returns 0, or the code of a worker that gave up reaching the packetizer.
+    `end_with_parent` ends them at once when standard input is closed. Returns 0, or the
+    code of a worker that gave up reaching the packetizer.
     """
     loop = asyncio.get_running_loop()
-    everyone = asyncio.gather(*map(_keep_alive, options))
-    stopped = asyncio.Event()
+    stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+        loop.add_signal_handler(number, stop.set)
+    children = [_Child(option) for option in options]
+
+    def leave() -> None:
+        for child in children:
+            child.grace_s = 0.0
+        stop.set()
+
     if end_with_parent:
-        when_parent_ends(lambda: loop.call_soon_threadsafe(stopped.set))
-    everyone.add_done_callback(lambda _: stopped.set())
+        when_parent_ends(lambda: loop.call_soon_threadsafe(leave))
+    everyone = asyncio.gather(*(child.keep_alive() for child in children))
+    everyone.add_done_callback(lambda _: stop.set())
     try:
-        await stopped.wait()
+        await stop.wait()
         return max(everyone.result(), default=EXIT_DONE) if everyone.done() else EXIT_DONE
     finally:
         everyone.cancel()
         await asyncio.gather(everyone, return_exceptions=True)
 
 
-async def _keep_alive(options: WorkerOptions) -> int:
-    """One worker, in as many lives as it takes; returns the code it ended with."""
-    loop = asyncio.get_running_loop()
-    pause_s = _FIRST_PAUSE_S
-    life = 1
-    while True:
-        # A new name for each life: the packetizer must not take it for the one that died.
-        name = options.name if life == 1 else f"{options.name}~{life}"
-        began_s = loop.time()
-        code = await _live(dataclasses.replace(options, name=name))
-        if code in {EXIT_DONE, EXIT_GAVE_UP}:
-            return code
-        if loop.time() - began_s > _LIVED_S:
-            pause_s = _FIRST_PAUSE_S
-        log.warning("%s %s; starting it anew in %.1f s", name, _in_words(code), pause_s)
-        await asyncio.sleep(pause_s)
-        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        life += 1
+class _Child:
+    """One worker, in as many lives as it takes. `grace_s` is how long it may take to stop."""
 
+    def __init__(self, options: WorkerOptions) -> None:
+        self._options = options
+        self.grace_s = _STOP_TIMEOUT_S
 
-async def _live(options: WorkerOptions) -> int:
-    """One life of a worker; it is ended if this is cancelled."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "packhorse.worker.child",
-        to_argument([options]),
-        stdin=subprocess.PIPE,
-        # A group of its own: Ctrl-C at the terminal is for the supervisor to handle.
-        process_group=0,
-    )
-    try:
-        return await process.wait()
-    finally:
-        await _end(process)
+    async def keep_alive(self) -> int:
+        """Starts it, and starts it anew when it dies; returns the code it ended with."""
+        loop = asyncio.get_running_loop()
+        pause_s = _FIRST_PAUSE_S
+        life = 1
+        while True:
+            # A new name for each life: the packetizer must not take it for the one that died.
+            name = self._options.name if life == 1 else f"{self._options.name}~{life}"
+            began_s = loop.time()
+            code = await self._live(dataclasses.replace(self._options, name=name))
+            if code in {EXIT_DONE, EXIT_GAVE_UP}:
+                return code
+            if loop.time() - began_s > _LIVED_S:
+                pause_s = _FIRST_PAUSE_S
+            log.warning("%s %s; starting it anew in %.1f s", name, _in_words(code), pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            life += 1
 
+    async def _live(self, options: WorkerOptions) -> int:
+        """One life of a worker; it is ended if this is cancelled."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "packhorse.worker.child",
+            to_argument([options]),
+            stdin=subprocess.PIPE,
+            # A group of its own: Ctrl-C at the terminal is for the supervisor to handle.
+            process_group=0,
+        )
+        try:
+            return await process.wait()
+        finally:
+            await self._end(process)
 
-async def _end(process: Process) -> None:
-    """Ends a child if it still lives, politely first."""
-    try:
-        if process.returncode is None:
-            process.terminate()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_STOP_TIMEOUT_S):
-                    await process.wait()
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        if process.stdin is not None:
-            process.stdin.close()
-    await process.wait()
+    async def _end(self, process: Process) -> None:
+        """Ends a child if it still lives, politely if there is time, and what it started."""
+        try:
+            if process.returncode is None and self.grace_s:
+                process.terminate()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self.grace_s):
+                        await process.wait()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            if process.stdin is not None:
+                process.stdin.close()
+        await process.wait()
 
 
 def _in_words(code: int) -> str:
