@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import os
 import secrets
 import socket
 from typing import TYPE_CHECKING, Self
@@ -20,6 +19,7 @@ from packhorse.aio.sessions import AsyncSessions
 from packhorse.aio.staging import AsyncStaging
 from packhorse.aio.streams import batches, replies
 from packhorse.finding import find_site
+from packhorse.labels import host_label
 from packhorse.urls import lfn_of, lfns_of
 from packhorse.values import (
     DrainReport,
@@ -80,7 +80,7 @@ class AsyncSite:
         self._cluster = connection.cluster
         self._peer = connection.redirector_name
         self.owner = owner or f"{getpass.getuser()}@{socket.gethostname()}"
-        self.host = host or os.environ.get("PACKHORSE_HOST") or socket.gethostname()
+        self.host = host or host_label()
         self.datasets = AsyncDatasets(connection, self.owner)
         self.sessions = AsyncSessions(connection, self.owner)
 

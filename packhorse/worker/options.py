@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
-import socket
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
+
+from packhorse.labels import host_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,7 @@ def worker_options(
     patience_s: float = 0.0,
 ) -> list[WorkerOptions]:
     """Options for a number of workers; `hosts` are their host labels, dealt out in turn."""
-    labels = list(hosts) or [socket.gethostname()]
+    labels = list(hosts) or [host_label()]
     token = secrets.token_hex(3)
     return [
         WorkerOptions(
