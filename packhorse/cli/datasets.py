@@ -238,7 +238,8 @@ def _say_summary(summary: DatasetSummary) -> None:
     say(f"{summary.name}{title}")
     say(f"files     {summary.files:,}: {_states(summary)}")
     say(f"size      {format_size(summary.bytes_known)}{unknown}")
-    say(f"entries   {summary.entries_known:,} in {summary.tree or 'no tree'}{unread}")
+    tree = f" in {summary.tree}" if summary.tree else ""
+    say(f"entries   {summary.entries_known:,}{tree}{unread}")
     say(f"verified  {moment(summary.verified_unix_s)}")
 
 
