@@ -32,9 +32,6 @@ EXIT_DONE = 0
 EXIT_GAVE_UP = 11
 EXIT_LEFT_BEHIND = 75
 
-# A function still running so long after its session has ended is left behind,
-# process and all: the worker is needed elsewhere.
-LEAVE_AFTER_S = 10.0
 # What is done is still committed when the worker is told to stop, but not for longer.
 STOP_WITHIN_S = 5.0
 
@@ -120,10 +117,17 @@ class Worker:
             self._leave_behind(event.session_ended.session_id)
 
     def _leave_behind(self, session_id: str) -> None:
-        """Ends the process if the function of an ended session does not return."""
+        """Ends the process if the function of an ended session does not return.
+
+        The worker is needed elsewhere, and there is no other way to end a function.
+        """
         lease_id = self._engine.lease_id
         if lease_id and self._engine.session_id == session_id:
-            _exit_after(LEAVE_AFTER_S, EXIT_LEFT_BEHIND, lambda: self._engine.lease_id == lease_id)
+            _exit_after(
+                self._options.leave_after_s,
+                EXIT_LEFT_BEHIND,
+                lambda: self._engine.lease_id == lease_id,
+            )
 
 
 def _exit_after(delay_s: float, code: int, still: object = None) -> None:

@@ -26,6 +26,7 @@ class WorkerOptions:
     packetizer: str = ""  # where it is, if the redirector should not be asked
     memory_bytes: int = 0  # the most it may use; 0: no limit
     patience_s: float = 0.0  # give up when out of touch for so long; 0: never
+    leave_after_s: float = 10.0  # how long a function may outlive its session
 
 
 def worker_options(

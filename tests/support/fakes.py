@@ -364,7 +364,9 @@ class FakePacketizer(PacketizerServicer):
             self._changed.notify_all()
 
     def _deal_to(self, worker: FakeWorker, session: FakeSession) -> None:
-        packets = []
+        packets: list[pb.Packet] = []
+        if worker.hello.session_id not in {"", session.session_id}:
+            return
         while self.open_handed and worker.want and session.waiting:
             lfn, start, stop, attempt = session.waiting.popleft()
             worker.want -= 1
@@ -410,6 +412,7 @@ class FakeRedirector(FilesServicer, DatasetsServicer, ClusterServicer):
         self.site = site
         self.requests: dict[str, redirector_pb2.RequestInfo] = {}
         self.calls: list[tuple[str, int]] = []
+        self.status_calls = 0
         #: LFNs that cannot be staged, with the reason.
         self.unstageable: dict[str, str] = {}
         #: Whether staging proceeds; a test sets it to let it.
@@ -517,6 +520,7 @@ class FakeRedirector(FilesServicer, DatasetsServicer, ClusterServicer):
             yield redirector_pb2.ShowDatasetReply(files=files[start : start + 1000])
 
     async def Status(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.status_calls += 1
         return redirector_pb2.StatusReply(packetizers=self.site.packetizer_addresses)
 
 
