@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ import psutil
 from grpc import aio
 
 from benchmarks.figures import Figure
+from dataserver.wire import NAMES_IN_A_PIECE
 from protos.packhorse.v1 import redirector_pb2, redirector_pb2_grpc, types_pb2
 from tests.support.cluster import Cluster
 
@@ -34,13 +36,32 @@ NAMES_PER_CALL = 10_000
 CALLS_AT_A_TIME = 3
 CALLS_PER_ROUND = 60
 ROUNDS = 5
-PIECE = 10_000
 OPTIONS = [("grpc.max_receive_message_length", 64 << 20)]
 
 
 def name_of(i: int) -> str:
     """The i-th name, as long as names of a real site are."""
     return f"/store/data/Run2026A/DoubleMuon/NANOAOD/v1/{i // 1000:06}/events_{i:07}.root"
+
+
+@dataclass(slots=True)
+class Server:
+    """One of the two servers, and what was measured of it."""
+
+    address: str
+    process: psutil.Process
+    names_per_s: list[float] = field(default_factory=list)
+    cpu_s: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """The median of its rounds, in names per second."""
+        return statistics.median(self.names_per_s)
+
+    @property
+    def cpu_us_per_name(self) -> float:
+        """Its own CPU time for one name."""
+        return self.cpu_s / (NAMES_PER_CALL * CALLS_PER_ROUND * ROUNDS) * 1e6
 
 
 def measure() -> list[Figure]:
@@ -54,18 +75,19 @@ def measure() -> list[Figure]:
         try:
             assert bare.stdout is not None
             bare_address = bare.stdout.readline().strip()
-            process = psutil.Process(site.processes["redirector"].pid)
-            return asyncio.run(_measure(site.redirector_address, bare_address, process))
+            ours = Server(site.redirector_address, psutil.Process(site.processes["redirector"].pid))
+            peer = Server(bare_address, psutil.Process(bare.pid))
+            return asyncio.run(_measure(ours, peer))
         finally:
             bare.kill()
             bare.wait()
             site.stop()
 
 
-async def _measure(ours: str, bare: str, redirector: psutil.Process) -> list[Figure]:
-    empty_bytes = redirector.memory_info().rss
+async def _measure(ours: Server, bare: Server) -> list[Figure]:
+    empty_bytes = ours.process.memory_info().rss
     begun_s = time.perf_counter()
-    async with aio.insecure_channel(ours, OPTIONS) as channel, asyncio.TaskGroup() as nodes:
+    async with aio.insecure_channel(ours.address, OPTIONS) as channel, asyncio.TaskGroup() as nodes:
         cluster = redirector_pb2_grpc.ClusterStub(channel)
         names_of_nodes = [range(first, NAMES, NODES) for first in range(NODES)]
         joined = [
@@ -75,19 +97,19 @@ async def _measure(ours: str, bare: str, redirector: psutil.Process) -> list[Fig
         while (await cluster.Status(redirector_pb2.StatusRequest())).replicas < NAMES:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         joined_s = time.perf_counter()
-        full_bytes = redirector.memory_info().rss
-        rates: dict[str, list[float]] = {ours: [], bare: []}
-        async with aio.insecure_channel(bare, OPTIONS) as bare_channel:
+        full_bytes = ours.process.memory_info().rss
+        async with aio.insecure_channel(bare.address, OPTIONS) as bare_channel:
             for _ in range(ROUNDS):
-                for address, peer in ((ours, channel), (bare, bare_channel)):
-                    rates[address].append(await _names_per_second(peer))
+                for server, peer in ((ours, channel), (bare, bare_channel)):
+                    await _round(server, peer)
         for task in joined:
             task.cancel()
-    ours_rate, bare_rate = (statistics.median(rates[address]) for address in (ours, bare))
     return [
-        Figure("names_per_s", "names located a second", ours_rate, "names/s", at_least=300_000),
-        Figure("bare_names_per_s", "the same, bare gRPC with a dict", bare_rate, "names/s"),
-        Figure("ratio", "ours over bare", ours_rate / bare_rate, ""),
+        Figure("names_per_s", "names located a second", ours.rate, "names/s", at_least=300_000),
+        Figure("bare_names_per_s", "the same, bare gRPC with a dict", bare.rate, "names/s"),
+        Figure("ratio", "ours over bare", ours.rate / bare.rate, ""),
+        Figure("cpu_us", "the redirector's CPU for a name", ours.cpu_us_per_name, "µs"),
+        Figure("bare_cpu_us", "the bare server's CPU for a name", bare.cpu_us_per_name, "µs"),
         Figure(
             "bytes_per_replica",
             "memory of the redirector for each replica",
@@ -123,13 +145,13 @@ async def _be_node(
             )
         )
         await commands.get()
-        for first in range(0, len(names), PIECE):
-            piece = names[first : first + PIECE]
+        for first in range(0, len(names), NAMES_IN_A_PIECE):
+            piece = names[first : first + NAMES_IN_A_PIECE]
             yield redirector_pb2.NodeMessage(
                 inventory=redirector_pb2.Inventory(
                     lfns=map(name_of, piece),
                     size_bytes=[SIZE_BYTES] * len(piece),
-                    last=first + PIECE >= len(names),
+                    last=first + NAMES_IN_A_PIECE >= len(names),
                 )
             )
         while True:
@@ -143,7 +165,8 @@ async def _be_node(
             commands.put_nowait(None)
 
 
-async def _names_per_second(channel: aio.Channel) -> float:
+async def _round(server: Server, channel: aio.Channel) -> None:
+    """Asks one server for a while; every name asked for is online."""
     files = redirector_pb2_grpc.FilesStub(channel)
     rng = random.Random(1)
     requests = [
@@ -160,6 +183,8 @@ async def _names_per_second(channel: aio.Channel) -> float:
             assert len(reply.holder) == NAMES_PER_CALL
             assert all(reply.holder)
 
+    used_s = sum(server.process.cpu_times()[:2])
     begun_s = time.perf_counter()
     await asyncio.gather(*map(ask, requests))
-    return CALLS_PER_ROUND * NAMES_PER_CALL / (time.perf_counter() - begun_s)
+    server.names_per_s.append(CALLS_PER_ROUND * NAMES_PER_CALL / (time.perf_counter() - begun_s))
+    server.cpu_s += sum(server.process.cpu_times()[:2]) - used_s
