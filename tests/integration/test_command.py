@@ -29,6 +29,7 @@ from common.command import (
     run_command,
 )
 from common.command.environment import ID_VARIABLE
+from common.command.leftovers import wait_until_group_is_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -536,6 +537,17 @@ def test_a_recorded_group_is_killed_though_its_leader_is_gone(tmp_path: Path) ->
     assert alive(member)
     assert kill_leftover(leader.pid, start_time_s, OWNER)
     assert not alive(member)
+
+
+def test_waiting_for_a_group_returns_when_its_last_member_has_ended() -> None:
+    member = subprocess.Popen(["/bin/sleep", "1000"], start_new_session=True)
+    killing = threading.Timer(0.2, member.kill)
+    killing.start()
+    wait_until_group_is_gone(member.pid)
+    assert not alive(member.pid)
+    killing.join()
+    member.wait(10)
+    wait_until_group_is_gone(member.pid)
 
 
 def test_a_server_itself_is_never_its_own_leftover(monkeypatch: pytest.MonkeyPatch) -> None:
