@@ -68,11 +68,11 @@ def measure() -> list[Figure]:
     """Runs both servers side by side, measured in turn."""
     with tempfile.TemporaryDirectory(prefix="packhorse-bench-") as folder:
         site = Cluster(Path(folder), [])
-        site.start("redirector")
         bare = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.bare_locate"], stdout=subprocess.PIPE, text=True
         )
         try:
+            site.start("redirector")
             assert bare.stdout is not None
             bare_address = bare.stdout.readline().strip()
             ours = Server(site.redirector_address, psutil.Process(site.processes["redirector"].pid))

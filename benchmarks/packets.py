@@ -59,8 +59,8 @@ def _packets_per_second(folder: Path) -> tuple[float, float]:
     """Also tells the packetizer's CPU time for one packet, in microseconds."""
     site = Cluster(folder / "site", [Node("disk1", "1GB")])
     site.write(LFN, bytes(PACKETS))
-    site.start()
     try:
+        site.start()
         packetizer = psutil.Process(site.processes["packetizer"].pid)
         with packhorse.connect(config=site.config) as connected:
             connected.stage([LFN]).wait(timeout_s=60)

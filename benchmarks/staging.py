@@ -67,8 +67,8 @@ def _fill(site: Cluster, kind: str, count: int) -> list[str]:
 
 def _cold_stages(site: Cluster, script: Path) -> list[Figure]:
     lfns = _fill(site, "cold", COLD_STAGES)
-    site.start("redirector", "disk1")
     try:
+        site.start("redirector", "disk1")
         with grpc.insecure_channel(site.redirector_address) as channel:
             files = redirector_pb2_grpc.FilesStub(channel)
             cluster = redirector_pb2_grpc.ClusterStub(channel)
@@ -170,8 +170,8 @@ def _with_copier(site: Cluster) -> list[Figure]:
 
 def _files_per_second(site: Cluster, lfns: list[str]) -> float:
     """How fast a running site stages files asked for in one request."""
-    site.start("redirector", "disk1")
     try:
+        site.start("redirector", "disk1")
         with grpc.insecure_channel(site.redirector_address) as channel:
             _wait_for_node(redirector_pb2_grpc.ClusterStub(channel))
             files = redirector_pb2_grpc.FilesStub(channel)

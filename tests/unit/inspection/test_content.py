@@ -30,3 +30,4 @@ def test_a_problem_is_one_short_line() -> None:
         in_one_line(ValueError("\n\n  while reading\n\n    TTree")) == "ValueError: while reading"
     )
     assert len(in_one_line(ValueError("x" * 5000))) == 300
+    assert in_one_line(ValueError("bad \x1b[31mname \udcff")) == "ValueError: bad name \\udcff"
