@@ -37,6 +37,7 @@ class Laboratory:
         self.workers = [
             SimWorker(
                 world,
+                number,
                 f"disk{number % 3}",
                 speed=world.rng.uniform(20, 400),
                 desk=self.desk,

@@ -47,6 +47,8 @@ class Ledger:
     spec: ev.SessionSpec | None = None
     files: list[FileSpec] = field(default_factory=list)
     committed: dict[str, list[Range]] = field(default_factory=dict)
+    #: Of files that have something committed.
+    entries: dict[str, int] = field(default_factory=dict)
     #: (worker, commit) → the ranges its result counts.
     results: dict[tuple[str, int], Counter[tuple[str, int, int]]] = field(default_factory=dict)
     bad: dict[int, list[do.BadRange]] = field(default_factory=dict)
@@ -60,6 +62,7 @@ class Ledger:
             clash = [r for r in ranges if r[0] < lease.stop and lease.start < r[1]]
             assert not clash, f"{lease.file.lfn} [{lease.start}, {lease.stop}) counted twice"
             ranges.append((lease.start, lease.stop))
+            self.entries[lease.file.lfn] = lease.file.entries
         assert isinstance(kept.payload, Counter)
         for commit_id in kept.supersedes:
             del self.results[kept.worker, commit_id]
@@ -73,7 +76,8 @@ class Ledger:
         for index, file in enumerate(self.files):
             bad = self.bad.get(index, [])
             lost = any(one.entries < 0 for one in bad)
-            entries = max((one.entries for one in bad), default=file.entries)
+            known = self.entries.get(file.lfn, file.entries)
+            entries = max((one.entries for one in bad), default=known)
             files.append(
                 replace(
                     file,

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 HEARTBEAT_S = 1.0
 RECONNECT_S = 0.5
+#: How long the commands of a killed data server live on, until its janitor ends them.
+JANITOR_S = 0.5
 
 
 class DiskNode:
@@ -48,7 +50,7 @@ class DiskNode:
         self.files: dict[str, int] = {}
         #: Recall id → (LFN, bytes): what lies in the incoming directory.
         self.incoming: dict[str, tuple[str, int]] = {}
-        #: Commands that run on this machine; they outlive a killed server.
+        #: Commands that run on this machine; they outlive a killed server by a moment.
         self.commands: dict[str, str] = {}
         self._world = world
         self._archive = archive
@@ -57,6 +59,7 @@ class DiskNode:
         self._wire: Wire | None = None
         self._steps: dict[str, Planned] = {}
         self._beats: dict[int, float] = {}
+        self._said_hello_s = 0.0
 
     # --- living and dying ------------------------------------------------------
 
@@ -75,10 +78,11 @@ class DiskNode:
         self._later(HEARTBEAT_S, self._beat)
 
     def kill(self) -> None:
-        """kill -9: the process is gone, its commands run on."""
+        """kill -9: the process is gone; its janitor ends its commands a moment later."""
         self._world.tell(f"{self.name}: killed")
         self.alive = False
         self._life += 1
+        self._later(JANITOR_S, self.commands.clear)
         self._steps.clear()
         if self._wire is not None:
             self._wire.cut()
@@ -102,6 +106,7 @@ class DiskNode:
             self._later(RECONNECT_S + self._world.delay_s(0.2), self._connect)
             return
         self._wire = wire
+        self._said_hello_s = self._world.now_s
         wire.attach("client", self._receive, lambda: self._disconnected(wire))
         running = tuple(
             RunningRecall(one.recall_id, one.lfn, self.node.pool.reserved_for(one.recall_id))
@@ -137,7 +142,7 @@ class DiskNode:
             return
         match command:
             case head_do.Welcome(recall_lease_s=lease_s):
-                self._handle(ev.Welcomed(lease_s))
+                self._handle(ev.Welcomed(lease_s, self._said_hello_s))
             case head_do.SendInventory():
                 inventory = self.node.inventory()
                 self._send(
@@ -255,6 +260,8 @@ class DiskNode:
                 self._tell_ended(instruction)
             case do.RemoveFiles(lfns=lfns):
                 self._later(self._world.delay_s(0.01), lambda: self._removed(lfns))
+            case do.TellEvicted():
+                self._world.tell(f"{self.name}: evicted {instruction.evicted}")
             case do.Tell():
                 self._world.tell(f"{self.name}: {instruction.text}")
             case _:

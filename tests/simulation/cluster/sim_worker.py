@@ -27,6 +27,7 @@ class SimWorker:
     def __init__(
         self,
         world: World,
+        number: int,
         host: str,
         speed: float,
         desk: DeskNode,
@@ -34,6 +35,7 @@ class SimWorker:
         new_stream: Callable[[], int],
         poison: set[tuple[str, int]],
     ) -> None:
+        self.number = number
         self.host = host
         self._world = world
         self._speed = speed
@@ -50,7 +52,7 @@ class SimWorker:
     def start(self) -> None:
         """A new process."""
         self._life += 1
-        self._name = f"worker-{self.host}-{self._life}"
+        self._name = f"worker{self.number}-{self._life}"
         self._commits = 0
         self._connect()
         self._later(COMMIT_EVERY_S, self._beat)
