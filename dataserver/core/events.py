@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Welcomed:
-    """The redirector has taken the node in; recalls live `lease_s` without contact."""
+    """The redirector has taken the node in; recalls live `lease_s` without contact.
+
+    It heard the node's hello no earlier than `since_s` (Unix).
+    """
 
     lease_s: float
+    since_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,11 @@ class RecallRevoked:
 
     recall_id: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The server is being stopped: recalls end, and no new one is begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +161,10 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A file found at start is good; `archived` False: the archive does not have it."""
+    """A file found at start is good; `archived`: the archive is known to have it.
+
+    May come again for a file whose archive could not be asked the first time.
+    """
 
     lfn: str
     archived: bool
@@ -193,6 +205,7 @@ Event = (
     | InTouch
     | RecallOrdered
     | RecallRevoked
+    | Closing
     | PinsOrdered
     | EvictionOrdered
     | Examined

@@ -60,6 +60,13 @@ class StopStep:
 
 
 @dataclass(frozen=True, slots=True)
+class Inspect:
+    """Find out what a newly published file holds, when there is time."""
+
+    lfn: str
+
+
+@dataclass(frozen=True, slots=True)
 class TellEnded:
     """Tell the redirector how a recall ended; `failure` None: it was published."""
 
@@ -110,6 +117,7 @@ Instruction = (
     | Verify
     | Publish
     | StopStep
+    | Inspect
     | TellEnded
     | RemoveFiles
     | AskPurgeCommand

@@ -22,6 +22,7 @@ from dataserver.core.changes import ChangeLog
 from dataserver.core.failure import Failure, FailureKind
 from dataserver.core.purge import Advice, plan
 from dataserver.core.removals import Removals
+from dataserver.core.replica import Standing
 from dataserver.core.staging import Staging, lease_ended
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Node:
             events.InTouch: self._in_touch,
             events.RecallOrdered: self._recall_ordered,
             events.RecallRevoked: self._recall_revoked,
+            events.Closing: lambda _, now_s: staging.close(now_s),
             events.PinsOrdered: self._pins_ordered,
             events.EvictionOrdered: removals.evict,
             events.Examined: staging.examined,
@@ -112,6 +114,11 @@ class Node:
         """All visible replicas, as of the last change."""
         return self.changes.inventory(self.pool.held())
 
+    def is_visible(self, lfn: str) -> bool:
+        """Whether a replica of this name can be opened here."""
+        replica = self.pool.get(lfn)
+        return replica is not None and replica.standing is Standing.HELD
+
     def load(self, now_s: float) -> Load:
         """The node's figures now."""
         self.staging.pass_time(now_s)
@@ -144,9 +151,9 @@ class Node:
 
     # --- the redirector -----------------------------------------------------
 
-    def _welcomed(self, event: events.Welcomed, now_s: float) -> None:
+    def _welcomed(self, event: events.Welcomed, _now_s: float) -> None:
         self._lease_s = event.lease_s or None
-        self._contact_s = now_s
+        self._contact_s = max(self._contact_s, event.since_s)
 
     def _in_touch(self, event: events.InTouch, _now_s: float) -> None:
         self._contact_s = max(self._contact_s, event.since_s)
@@ -172,10 +179,12 @@ class Node:
     # --- replicas and time --------------------------------------------------
 
     def _checked(self, event: events.Checked, _now_s: float) -> None:
-        self.pool.settle(event.lfn, archived=event.archived)
         replica = self.pool.get(event.lfn)
-        assert replica is not None, event
-        self.changes.enter(event.lfn, replica.size_bytes)
+        if replica is not None and replica.standing is Standing.UNCHECKED:
+            self.pool.settle(event.lfn, archived=event.archived)
+            self.changes.enter(event.lfn, replica.size_bytes)
+        elif event.archived:
+            self.pool.archive(event.lfn)
 
     def _tick(self, _event: events.Tick, now_s: float) -> None:
         self.pool.expire_pins(now_s)

@@ -156,6 +156,13 @@ class Pool:
         replica.archived = archived
         self._join_idle(replica)
 
+    def archive(self, lfn: str) -> None:
+        """Notes that the archive has the file: its replica here may go."""
+        replica = self._replicas.get(lfn)
+        if replica is not None:
+            replica.archived = True
+            self._join_idle(replica)
+
     def reserve(self, holder: str, size_bytes: int) -> bool:
         """Sets room for one file aside under the name of a recall, if there is room."""
         assert holder not in self._reservations, holder
@@ -222,6 +229,14 @@ class Pool:
             self.open_bytes -= replica.size_bytes
         replica.place = self._place(replica.lfn, now_s)
         self._join_idle(replica)
+
+    def touch(self, lfn: str, now_s: float) -> None:
+        """Counts a use, if the replica is here."""
+        replica = self._replicas.get(lfn)
+        if replica is not None:
+            self._leave_idle(replica)
+            replica.place = self._place(lfn, now_s)
+            self._join_idle(replica)
 
     def set_pins(self, lfn: str, pins: Iterable[tuple[str, float]], now_s: float) -> None:
         """Makes `pins` (owner, expiry) all the pins on a name, held or not."""

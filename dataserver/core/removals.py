@@ -168,7 +168,7 @@ class Removals:
     def advised(self, event: Advised) -> None:
         """Takes the purge command's answer into the round that asked."""
         if event.problem:
-            self._out.append(Tell(f"the purge command did not help: {event.problem}"))
+            self._out.append(Tell(f"{event.problem}; the longest unused go first"))
         if self._round is not None and self._round.advice is None:
             self._round.advice = event.advice
 
@@ -192,11 +192,19 @@ class Removals:
         self._answer_evictions()
 
     def lose(self, event: Lost) -> None:
-        """Takes out a replica that is no good, open and pinned or not."""
+        """Takes out a replica that is no good, open and pinned or not.
+
+        A damaged one that may be the only copy is left to people.
+        """
         replica = self._pool.get(event.lfn)
         if replica is None or replica.standing is Standing.LEAVING:
             return
         visible = replica.standing is Standing.HELD
+        if visible and event.reason == "damaged" and not replica.archived:
+            self._out.append(
+                Tell(f"{event.lfn} is damaged, and kept, as it is not in the archive: {event.why}")
+            )
+            return
         self._lost.add(event.lfn)
         self._pool.evict(event.lfn, damaged=True)
         if visible:
@@ -220,6 +228,10 @@ class Removals:
         for lfn, why in event.failed:
             self._not_removed(lfn, why)
         self._answer_evictions()
+
+    def cannot_remove(self, lfn: str) -> bool:
+        """Whether a damaged replica of this name resists being removed."""
+        return lfn in self._hopeless
 
     def retry(self) -> None:
         """Tries once more to remove damaged files that could not be removed."""

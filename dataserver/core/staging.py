@@ -17,7 +17,15 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from dataserver.core.failure import Failure, FailureKind
-from dataserver.core.instructions import Copy, Examine, Publish, StopStep, TellEnded, Verify
+from dataserver.core.instructions import (
+    Copy,
+    Examine,
+    Inspect,
+    Publish,
+    StopStep,
+    TellEnded,
+    Verify,
+)
 from dataserver.core.rate import StagingRate
 from dataserver.core.recall import IN_SLOT, RESERVED, STOPPABLE, Recall, RecallState
 from dataserver.core.replica import Standing
@@ -49,6 +57,8 @@ EXTEND_BY = 0.5
 #: A growing file whose extension no purge could make room for asks again only after this.
 GROWTH_PAUSE_S = 5.0
 
+CLOSING = Failure(FailureKind.TRANSIENT, "this data server is being stopped")
+
 
 class Staging:
     """Every recall this node has accepted and not ended yet."""
@@ -76,6 +86,7 @@ class Staging:
         self._waiting: deque[Recall] = deque()  # RESERVING, in order
         self._in_slot = 0
         self._copying = 0
+        self._closed = False
         self._wishes: dict[str, int] = {}  # extensions that found no room yet
         self._no_wishes_before_s = 0.0
 
@@ -84,6 +95,11 @@ class Staging:
     def live(self) -> Iterable[Recall]:
         """Every recall that has not ended."""
         return self._recalls.values()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no recall is live."""
+        return not self._recalls
 
     def get(self, recall_id: str) -> Recall | None:
         """A recall that has not ended, or None."""
@@ -119,15 +135,28 @@ class Staging:
         if order.recall_id in self._recalls:
             return
         recall = Recall(order, now_s)
-        other = self._by_lfn.get(order.lfn)
-        if other is not None:
-            why = f"recall {other} of {order.lfn} is under way on this node"
-            recall.end(Failure(FailureKind.TRANSIENT, why), now_s)
+        refusal = self._refusal(order.lfn)
+        if refusal is not None:
+            recall.end(refusal, now_s)
             self._tell_ended(recall, now_s)
             return
         self._recalls[recall.recall_id] = recall
         self._by_lfn[recall.lfn] = recall.recall_id
         self._queue.append(recall)
+
+    def _refusal(self, lfn: str) -> Failure | None:
+        if self._closed:
+            return CLOSING
+        other = self._by_lfn.get(lfn)
+        if other is None:
+            return None
+        reason = f"recall {other} of {lfn} is under way on this node"
+        return Failure(FailureKind.TRANSIENT, reason)
+
+    def close(self, now_s: float) -> None:
+        """Revokes every recall, and takes on no more."""
+        self._closed = True
+        self.revoke_all(CLOSING, now_s)
 
     def revoke(self, recall_id: str, failure: Failure, now_s: float) -> None:
         """Ends a recall, or starts to; one that is being published is left to it."""
@@ -159,8 +188,8 @@ class Staging:
 
     def grew(self, event: Grew, now_s: float) -> None:
         """Follows a copy's growth, and keeps its reservation ahead of it."""
-        recall = self._recalls[event.recall_id]
-        if recall.state is not RecallState.COPYING:
+        recall = self._recalls.get(event.recall_id)
+        if recall is None or recall.state is not RecallState.COPYING:
             return
         self._arrive(recall, event.bytes_done)
         if recall.size_bytes is not None:
@@ -202,6 +231,7 @@ class Staging:
         self._move(recall, "published", now_s)
         self._pool.publish(recall.recall_id, recall.lfn, recall.size_bytes, now_s)
         self._changes.enter(recall.lfn, recall.size_bytes, recall_id=recall.recall_id)
+        self._out.append(Inspect(recall.lfn))
         self._forget(recall, now_s)
 
     def step_failed(self, event: StepFailed, now_s: float) -> None:
@@ -251,6 +281,10 @@ class Staging:
                 recall.size_bytes = replica.size_bytes
                 self._move(recall, "held already", now_s)
                 self._forget(recall, now_s)
+            elif self._removals.cannot_remove(recall.lfn):
+                why = f"an older, damaged {recall.lfn} cannot be removed from this node's disk"
+                self._queue.appendleft(recall)
+                self._end(recall, Failure(FailureKind.TRANSIENT, why), now_s)
             elif replica is not None or self._in_slot >= self._slots:
                 blocked.append(recall)
             elif recall.size_bytes is None and self._examines:

@@ -1,0 +1,309 @@
+"""The pool on disk: every path is walked from its root, and nothing leads out of it.
+
+A replica lies at `<pool>/<lfn>`. The data server's own things lie in two directories
+at the top, which no LFN can name: `.incoming/<recall>/` holds what is being staged,
+`.packhorse/` the catalogue, the lock and the pool's identity.
+
+* Directories are opened one after the other, each relative to the one before and
+  never through a symbolic link, so a link that somebody puts into the pool is an
+  error and not a way out. Every call names its file relative to such a directory.
+* What is published is on the disk: the file was synced by `sync_incoming`, and its
+  name is by `publish`, before either is reported.
+
+All of this blocks; the shell calls it in threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import shutil
+import stat
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from common.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+INCOMING: Final = ".incoming"
+PRIVATE: Final = ".packhorse"
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+# An empty directory may be removed by a purge between being made and being used.
+_TRIES: Final = 10
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+#: The components of a directory's path below the root.
+Parts = tuple[str, ...]
+
+
+class NotAFileError(OSError):
+    """What lies where a file should be is a directory, a link, or something else."""
+
+
+class FileOnDisk(NamedTuple):
+    """A regular file found in the pool."""
+
+    lfn: str
+    size_bytes: int
+    mtime_ns: int
+
+
+class Publication(NamedTuple):
+    """A staged file, and the name it is to have."""
+
+    recall_id: str
+    lfn: str
+
+
+def is_no_space(error: OSError) -> bool:
+    """Whether the error says that the disk, or the user's share of it, is full."""
+    return error.errno in _NO_SPACE
+
+
+def incoming_name(recall_id: str) -> str:
+    """The name of a recall's directory; any id makes one that is safe."""
+    if _SAFE_NAME.fullmatch(recall_id):
+        return recall_id
+    return "id-" + hashlib.sha256(recall_id.encode(errors="surrogateescape")).hexdigest()
+
+
+class PoolDisk:
+    """One pool's directory tree."""
+
+    def __init__(self, root: Path) -> None:
+        """Opens the pool and makes its private directories; raises ConfigError."""
+        self.root = root
+        try:
+            self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            for name in (INCOMING, PRIVATE):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, 0o755, dir_fd=self._root_fd)
+            self._incoming_fd = os.open(INCOMING, _DIRECTORY, dir_fd=self._root_fd)
+        except OSError as error:
+            reason = error.strerror
+            if isinstance(error, FileNotFoundError):
+                reason = "no such directory; is its disk mounted?"
+            raise ConfigError(f"pool {root} cannot be used: {reason}") from error
+        if not os.access(root, os.W_OK | os.X_OK):
+            raise ConfigError(f"pool {root} cannot be used: it is not writable")
+
+    def close(self) -> None:
+        """Lets go of the directories."""
+        os.close(self._incoming_fd)
+        os.close(self._root_fd)
+
+    @property
+    def private(self) -> Path:
+        """Where the catalogue, the lock and the pool's identity are."""
+        return self.root / PRIVATE
+
+    def path(self, lfn: str) -> Path:
+        """Where a replica lies, for those who must be told a path."""
+        return self.root / lfn.lstrip("/")
+
+    def free_bytes(self) -> int:
+        """What the file system still has for us."""
+        figures = os.fstatvfs(self._root_fd)
+        return figures.f_bavail * figures.f_frsize
+
+    # --- incoming -----------------------------------------------------------
+
+    def make_incoming(self, recall_id: str, lfn: str) -> Path:
+        """An empty directory of a recall's own; the path its file is to have in it."""
+        name = incoming_name(recall_id)
+        try:
+            os.mkdir(name, 0o755, dir_fd=self._incoming_fd)
+        except FileExistsError:
+            self.remove_incoming(recall_id)
+            os.mkdir(name, 0o755, dir_fd=self._incoming_fd)
+        return self.root / INCOMING / name / _basename(lfn)
+
+    def remove_incoming(self, recall_id: str) -> None:
+        """Removes all that lies in a recall's directory, and the directory."""
+        self._remove_tree(incoming_name(recall_id))
+
+    def sweep_incoming(self) -> int:
+        """Removes everything that an earlier life left in the incoming directory."""
+        with os.scandir(self._incoming_fd) as entries:
+            names = [entry.name for entry in entries]
+        for name in names:
+            self._remove_tree(name)
+        return len(names)
+
+    def open_incoming(self, recall_id: str, lfn: str) -> int:
+        """A descriptor of what a recall has staged. Raises OSError, NotAFileError."""
+        with _opened(incoming_name(recall_id), self._incoming_fd) as fd:
+            return _open_regular(_basename(lfn), fd)
+
+    # --- replicas -----------------------------------------------------------
+
+    def publish(self, batch: Sequence[Publication]) -> dict[str, OSError]:
+        """Moves staged files to their places, and syncs the directories they are in now.
+
+        Each directory is synced once for the whole batch. Returns, by recall, the
+        errors of those that are not at their places; nothing of them is left.
+        """
+        errors: dict[str, OSError] = {}
+        changed: set[Parts] = set()
+        for one in batch:
+            try:
+                self._move_in(one, changed)
+            except OSError as error:
+                errors[one.recall_id] = error
+        for parts in changed:
+            try:
+                with self._directory(parts) as fd:
+                    os.fsync(fd)
+            except OSError as error:
+                unsure = [one for one in batch if _parents(one.lfn)[: len(parts)] == parts]
+                for one in unsure:
+                    if errors.setdefault(one.recall_id, error) is error:
+                        with contextlib.suppress(OSError):
+                            self.unlink(one.lfn)
+        for one in batch:
+            # It is empty, unless the stage command left more than was asked for.
+            with contextlib.suppress(OSError):
+                self.remove_incoming(one.recall_id)
+        return errors
+
+    def open_replica(self, lfn: str) -> int:
+        """A descriptor of a replica. Raises OSError, NotAFileError."""
+        with self._directory(_parents(lfn)) as fd:
+            return _open_regular(_basename(lfn), fd)
+
+    def unlink(self, lfn: str) -> None:
+        """Removes a replica, and the directories that are empty then; fine if it is gone."""
+        parents = _parents(lfn)
+        with contextlib.suppress(FileNotFoundError), self._directory(parents) as fd:
+            os.unlink(_basename(lfn), dir_fd=fd)
+        with contextlib.suppress(OSError):
+            for depth in range(len(parents), 0, -1):
+                with self._directory(parents[: depth - 1]) as fd:
+                    os.rmdir(parents[depth - 1], dir_fd=fd)
+
+    def walk(self) -> Iterator[FileOnDisk | str]:
+        """Every regular file outside the private directories.
+
+        What is none, cannot be read or has no name in UTF-8 comes as a line of text
+        that says so.
+        """
+        waiting: list[Parts] = [()]
+        while waiting:
+            parts = waiting.pop()
+            above = "".join(f"/{part}" for part in parts)
+            try:
+                with self._directory(parts) as fd, os.scandir(fd) as entries:
+                    for entry in entries:
+                        found = _look(above, entry)
+                        if found is not None:
+                            yield found
+                        elif parts or entry.name not in {INCOMING, PRIVATE}:
+                            waiting.append((*parts, entry.name))
+            except OSError as error:
+                yield f"{above}: {error.strerror}"
+
+    # --- inside -------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _directory(self, parts: Parts) -> Iterator[int]:
+        """A descriptor of a directory below the root. Raises OSError."""
+        fd = os.dup(self._root_fd)
+        try:
+            for part in parts:
+                below = os.open(part, _DIRECTORY, dir_fd=fd)
+                os.close(fd)
+                fd = below
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _make_directory(self, parts: Parts, changed: set[Parts]) -> None:
+        """Makes a directory and those above it; notes those that got a new entry."""
+        for depth in range(len(parts)):
+            with self._directory(parts[:depth]) as fd, contextlib.suppress(FileExistsError):
+                os.mkdir(parts[depth], 0o755, dir_fd=fd)
+                changed.add(parts[:depth])
+
+    def _move_in(self, one: Publication, changed: set[Parts]) -> None:
+        parents, basename = _parents(one.lfn), _basename(one.lfn)
+        with _opened(incoming_name(one.recall_id), self._incoming_fd) as source:
+            for _ in range(_TRIES):
+                try:
+                    with self._directory(parents) as target:
+                        os.rename(basename, basename, src_dir_fd=source, dst_dir_fd=target)
+                except FileNotFoundError:
+                    os.stat(basename, dir_fd=source, follow_symlinks=False)
+                    self._make_directory(parents, changed)
+                else:
+                    changed.add(parents)
+                    return
+        raise FileNotFoundError(errno.ENOENT, "the directory is removed again and again", one.lfn)
+
+    def _remove_tree(self, name: str) -> None:
+        try:
+            found = os.stat(name, dir_fd=self._incoming_fd, follow_symlinks=False)
+            if not stat.S_ISDIR(found.st_mode):
+                os.unlink(name, dir_fd=self._incoming_fd)
+                return
+            try:
+                os.rmdir(name, dir_fd=self._incoming_fd)
+            except OSError:
+                shutil.rmtree(name, dir_fd=self._incoming_fd)
+        except FileNotFoundError:
+            return
+
+
+@contextlib.contextmanager
+def _opened(name: str, directory: int) -> Iterator[int]:
+    fd = os.open(name, _DIRECTORY, dir_fd=directory)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _look(above: str, entry: os.DirEntry[str]) -> FileOnDisk | str | None:
+    """A file, a line about what is none, or None for a directory."""
+    path = f"{above}/{entry.name}"
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return f"{path!a}: its name is not UTF-8"
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            return None
+        found = entry.stat(follow_symlinks=False)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    if not stat.S_ISREG(found.st_mode):
+        return f"{path}: not a regular file"
+    return FileOnDisk(path, found.st_size, found.st_mtime_ns)
+
+
+def _open_regular(name: str, directory: int) -> int:
+    fd = os.open(name, _READ, dir_fd=directory)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise NotAFileError(errno.EINVAL, "not a regular file", name)
+    return fd
+
+
+def _parents(lfn: str) -> Parts:
+    parts = lfn.split("/")
+    assert parts[0] == "", lfn
+    assert len(parts) > 1, lfn
+    assert not {"", ".", ".."}.intersection(parts[1:]), lfn
+    return tuple(parts[1:-1])
+
+
+def _basename(lfn: str) -> str:
+    return lfn.rpartition("/")[2]

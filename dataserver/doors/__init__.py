@@ -1,0 +1,1 @@
+"""The data server's doors for clients."""

@@ -1,0 +1,144 @@
+"""The gRPC door for reading replicas.
+
+An Open call is an open file, for as long as the call lasts; so is a Read. Both count
+as a use, and no purge takes the file meanwhile. A file that is not on the disk any more,
+or not of the size it was published with, is dropped, and its reader is sent away with
+NOT_FOUND: the redirector will find it another copy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+from typing import TYPE_CHECKING, Final
+
+from common.errors import Damaged, NotFound, UsageError
+from common.names import normalise
+from dataserver import wire
+from dataserver.core.events import Lost
+from dataserver.disk import NotAFileError
+from dataserver.open_file import OpenFile
+from protos.packhorse.v1 import dataserver_pb2 as pb
+from protos.packhorse.v1 import dataserver_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    import grpc
+
+    from dataserver.catalogue import Catalogue
+    from dataserver.core.replica import Replica
+    from dataserver.disk import PoolDisk
+    from dataserver.engine import Engine
+
+CHUNK_BYTES: Final = 1 << 20
+#: Disk reads under way; more than that only make each other slow.
+READS_AT_A_TIME: Final = 32
+
+_GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+
+
+class ReadingDoor(dataserver_pb2_grpc.DataServerServicer):
+    """The DataServer service of one pool. `host` is the pool's host label."""
+
+    def __init__(self, engine: Engine, disk: PoolDisk, catalogue: Catalogue, host: str) -> None:
+        self._engine = engine
+        self._disk = disk
+        self._catalogue = catalogue
+        self._host = host
+        self._closing = asyncio.Event()
+        self._turns = asyncio.Semaphore(READS_AT_A_TIME)
+
+    def close(self) -> None:
+        """Ends all Open calls."""
+        self._closing.set()
+
+    async def Open(  # noqa: N802 - the contract's name
+        self,
+        request: pb.OpenRequest,
+        _context: grpc.aio.ServicerContext[pb.OpenRequest, pb.OpenReply],
+    ) -> AsyncIterator[pb.OpenReply]:
+        """One reply, then silence until the client or the server goes."""
+        lfn = normalise(request.lfn)
+        with self._opened(lfn) as replica:
+            (await self._open(replica)).close()
+            known = await self._catalogue.known([lfn])
+            if not known:
+                raise NotFound(f"{lfn} is not on this node any more")
+            reply = pb.OpenReply(info=wire.file_info(known[0]))
+            if request.host and request.host == self._host:
+                reply.local_path = str(self._disk.path(lfn))
+            yield reply
+            await self._closing.wait()
+
+    async def Read(  # noqa: N802 - the contract's name
+        self,
+        request: pb.ReadRequest,
+        _context: grpc.aio.ServicerContext[pb.ReadRequest, pb.ReadReply],
+    ) -> AsyncIterator[pb.ReadReply]:
+        """The bytes of one range, which ends where the file does."""
+        lfn = normalise(request.lfn)
+        with self._opened(lfn) as replica:
+            if request.offset > replica.size_bytes:
+                raise UsageError(
+                    f"{lfn} has {replica.size_bytes} bytes; none can be read at {request.offset}"
+                )
+            end = replica.size_bytes
+            if request.length:
+                end = min(end, request.offset + request.length)
+            with contextlib.closing(await self._open(replica)) as file:
+                for offset in range(request.offset, end, CHUNK_BYTES):
+                    data = await self._read(replica, file, min(CHUNK_BYTES, end - offset), offset)
+                    yield pb.ReadReply(data=data)
+
+    @contextlib.contextmanager
+    def _opened(self, lfn: str) -> Iterator[Replica]:
+        """Counts a reader, and a use at both ends. Raises NotFound."""
+        pool = self._engine.node.pool
+        replica = pool.open(lfn, self._engine.now_s())
+        try:
+            yield replica
+        finally:
+            now_s = self._engine.now_s()
+            pool.close(replica, now_s)
+            self._catalogue.note_use(lfn, now_s)
+
+    async def _open(self, replica: Replica) -> OpenFile:
+        """The replica's file, if it is what it should be.
+
+        Raises NotFound and drops the replica if it is not; Damaged if it cannot be read.
+        """
+        try:
+            async with self._turns:
+                file = await OpenFile.open(lambda: self._disk.open_replica(replica.lfn))
+        except OSError as error:
+            raise self._unreadable(replica, error) from error
+        if file.size_bytes != replica.size_bytes:
+            file.close()
+            why = f"it has {file.size_bytes} bytes instead of {replica.size_bytes}"
+            raise self._lost(replica, "damaged", why)
+        return file
+
+    async def _read(self, replica: Replica, file: OpenFile, length: int, offset: int) -> bytes:
+        try:
+            async with self._turns:
+                data = await file.read(length, offset)
+        except OSError as error:
+            raise self._unreadable(replica, error) from error
+        if len(data) != length:
+            raise self._lost(replica, "damaged", f"it ends at {offset + len(data)} bytes")
+        return data
+
+    def _unreadable(self, replica: Replica, error: OSError) -> NotFound | Damaged:
+        if error.errno in _GONE or isinstance(error, NotAFileError):
+            return self._lost(replica, "vanished", error.strerror or "it is gone")
+        if error.errno == errno.EIO:
+            return self._lost(replica, "damaged", "it cannot be read: Input/output error")
+        return Damaged(f"{replica.lfn} cannot be read on this node: {error.strerror}")
+
+    def _lost(self, replica: Replica, reason: str, why: str) -> NotFound:
+        """Drops the replica, and says what its reader is told."""
+        if self._engine.node.pool.get(replica.lfn) is replica:
+            self._engine.post(Lost(replica.lfn, reason, why))
+        return NotFound(f"{replica.lfn} is not on this node any more: {why}")

@@ -1,0 +1,47 @@
+"""The figures a node sends once a second."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dataserver.health import MachineLoad
+from protos.packhorse.v1 import redirector_pb2 as pb
+
+if TYPE_CHECKING:
+    from dataserver.engine import Engine
+    from dataserver.health import DiskHealth
+
+
+class Pulse:
+    """Makes heartbeats, numbered from 1 on, for as long as the server lives."""
+
+    def __init__(self, engine: Engine, health: DiskHealth) -> None:
+        self._engine = engine
+        self._health = health
+        self._machine = MachineLoad()
+        self.number = 0
+
+    def beat(self) -> pb.Heartbeat:
+        """The next heartbeat. Pinned bytes are all that a purge may not take now."""
+        self.number += 1
+        cpu_percent, io_wait_percent = self._machine.look()
+        load = self._engine.node.load(self._engine.now_s())
+        return pb.Heartbeat(
+            number=self.number,
+            cpu_percent=cpu_percent,
+            io_wait_percent=io_wait_percent,
+            used_bytes=load.used_bytes,
+            reserved_bytes=load.reserved_bytes,
+            pinned_bytes=load.protected_bytes,
+            files=load.files,
+            open_files=load.open_files,
+            recalls_running=load.recalls_running,
+            recalls_waiting=load.recalls_waiting,
+            staging_bytes_left=load.staging_bytes_left,
+            staging_rate=load.staging_bytes_per_s,
+            peak_used_bytes=load.peak_bytes,
+            files_purged=load.files_purged,
+            bytes_purged=load.bytes_purged,
+            trouble=self._health.trouble(load.staging_bytes_left),
+            quota_bytes=load.quota_bytes,
+        )

@@ -1,0 +1,308 @@
+"""The node's one outbound stream to the redirector, kept up for as long as it lives.
+
+* Everything goes out through one writer, which takes what is there and sends it in
+  this order: the next piece of an inventory, all changes since, what else waits. The
+  changes are read from the core's log (`core.changes`), so a gap cannot be.
+* How a recall ended must not get lost with a connection. Such a message is kept until
+  a heartbeat sent after it is known to have been seen, and sent again after the next
+  hello otherwise; the redirector takes the second one for old news.
+* Away from the redirector the node goes on serving and staging, and tries again,
+  more and more patiently. How long it may go on staging is the core's affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+
+from common.errors import PackhorseError
+from common.grpc_client import error_from_rpc, open_channel
+from dataserver import wire
+from dataserver.core import events, instructions
+from dataserver.orders import refusal
+from protos.packhorse.v1 import redirector_pb2 as pb
+from protos.packhorse.v1 import redirector_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from dataserver.engine import Engine
+    from dataserver.heartbeat import Pulse
+    from dataserver.orders import Orders
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_S: Final = 0.2
+LAST_RETRY_S: Final = 5.0
+#: Changes in one message.
+CHANGES_AT_A_TIME: Final = 2_000
+#: Ends of recalls kept for a redirector that confirms nothing.
+KEPT_ENDS: Final = 10_000
+DEFAULT_HEARTBEAT_S: Final = 1.0
+
+
+class Ends:
+    """How recalls ended: what is still to be told, and what may not have arrived."""
+
+    def __init__(self) -> None:
+        #: Set while none is waiting to be told.
+        self.told = asyncio.Event()
+        self.told.set()
+        self._waiting: deque[pb.NodeMessage] = deque(maxlen=KEPT_ENDS)
+        self._unconfirmed: deque[tuple[int, pb.NodeMessage]] = deque(maxlen=KEPT_ENDS)
+
+    def add(self, message: pb.NodeMessage) -> None:
+        """One more to be told."""
+        self._waiting.append(message)
+        self.told.clear()
+
+    def take(self, next_beat: int) -> pb.NodeMessage | None:
+        """The next to be told; kept until the heartbeat after it is seen."""
+        if not self._waiting:
+            self.told.set()
+            return None
+        message = self._waiting.popleft()
+        self._unconfirmed.append((next_beat, message))
+        return message
+
+    def confirm(self, beat: int) -> None:
+        """What was told before this heartbeat has arrived."""
+        while self._unconfirmed and self._unconfirmed[0][0] <= beat:
+            self._unconfirmed.popleft()
+
+    def begin_anew(self) -> None:
+        """On a new stream, what may not have arrived is told again, and first."""
+        self._waiting.extendleft(message for _, message in reversed(self._unconfirmed))
+        self._unconfirmed.clear()
+
+
+class Link:
+    """Keeps the node joined to its redirector. `make_hello` gives the hello of the moment."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        redirector: str,
+        make_hello: Callable[[], pb.Hello],
+        pulse: Pulse,
+        orders: Orders,
+    ) -> None:
+        self._engine = engine
+        self._redirector = redirector
+        self._make_hello = make_hello
+        self._pulse = pulse
+        self._orders = orders
+        self._ends = Ends()
+        self._stream: Stream | None = None
+        self._complaint = ""
+        engine.on_change = self.wake
+        engine.carry_with(
+            {
+                instructions.TellEnded: self._tell_ended,
+                instructions.TellEvicted: self._tell_evicted,
+            }
+        )
+
+    async def until_told(self) -> None:
+        """Waits until the redirector was told how every recall ended, if it is in touch."""
+        if self._stream is not None:
+            await self._ends.told.wait()
+
+    async def run(self) -> None:
+        """Joins, and joins again whenever the stream has ended, for ever."""
+        rng = random.Random()
+        retry_s = FIRST_RETRY_S
+        while True:
+            was_welcome = False
+            try:
+                async with open_channel(self._redirector) as channel:
+                    call = redirector_pb2_grpc.ClusterStub(channel).Join()
+                    self._stream = Stream(call, self._engine, self._pulse, self._orders, self._ends)
+                    await self._stream.run(self._make_hello())
+            except grpc.RpcError as error:
+                self._complain(error_from_rpc(error, f"redirector {self._redirector}"))
+            finally:
+                if self._stream is not None:
+                    was_welcome = self._stream.is_welcome
+                    self._stream = None
+                self._engine.node.changes.abandon()
+            if was_welcome:
+                self._complaint = ""
+            retry_s = FIRST_RETRY_S if was_welcome else min(LAST_RETRY_S, retry_s * 2)
+            await asyncio.sleep(retry_s * (0.5 + rng.random()))
+
+    def wake(self) -> None:
+        """There is something to tell."""
+        if self._stream is not None:
+            self._stream.wake.set()
+
+    def _complain(self, error: PackhorseError) -> None:
+        """Logs why the node is not joined, once for each reason."""
+        if str(error) != self._complaint:
+            self._complaint = str(error)
+            log.warning("%s: not joined: %s", self._engine.name, error)
+
+    def _tell_ended(self, told: instructions.TellEnded) -> None:
+        self._ends.add(wire.recall_ended(told))
+        self.wake()
+
+    def _tell_evicted(self, told: instructions.TellEvicted) -> None:
+        # A question of an earlier stream is not waited for any more.
+        if self._stream is not None:
+            self._stream.answer(wire.evicted(told))
+
+
+class Stream:
+    """One Join call, from its hello to its end."""
+
+    def __init__(self, call: Any, engine: Engine, pulse: Pulse, orders: Orders, ends: Ends) -> None:
+        self.is_welcome = False
+        self.wake = asyncio.Event()
+        self._call = call
+        self._engine = engine
+        self._pulse = pulse
+        self._orders = orders
+        self._ends = ends
+        self._answers: deque[pb.NodeMessage] = deque()
+        self._heartbeat_s = DEFAULT_HEARTBEAT_S
+        self._beat_due = False
+        self._hello_s = 0.0
+        self._sent_s: dict[int, float] = {}  # when heartbeats were sent
+        self._inventory: Iterator[pb.NodeMessage] | None = None
+        self._told: dict[str, tuple[int, str]] = {}  # of recalls' progress
+        self._work: set[asyncio.Task[None]] = set()
+
+    async def run(self, hello: pb.Hello) -> None:
+        """Says hello, and serves the stream until it ends. Raises grpc.RpcError."""
+        self._hello_s = self._engine.now_s()
+        await self._call.write(pb.NodeMessage(hello=hello))
+        self._ends.begin_anew()
+        tasks = [
+            asyncio.create_task(self._read(), name="link reader"),
+            asyncio.create_task(self._write(), name="link writer"),
+            asyncio.create_task(self._beat(), name="link heartbeats"),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
+        finally:
+            tasks.extend(self._work)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._call.cancel()
+
+    def answer(self, message: pb.NodeMessage) -> None:
+        """Sends a piece of an answer, if this stream lasts so long."""
+        self._answers.append(message)
+        self.wake.set()
+
+    # --- in -----------------------------------------------------------------
+
+    async def _read(self) -> None:
+        while (command := await self._call.read()) is not grpc.aio.EOF:
+            match command.WhichOneof("command"):
+                case "welcome":
+                    self._welcome(command.welcome)
+                case "heartbeat_seen":
+                    self._seen(command.heartbeat_seen.number)
+                case "send_inventory":
+                    self._inventory = wire.inventory(self._engine.node.inventory())
+                case _:
+                    self._obey(command)
+            self.wake.set()
+
+    def _welcome(self, said: pb.Welcome) -> None:
+        self.is_welcome = True
+        self._heartbeat_s = said.heartbeat_s or DEFAULT_HEARTBEAT_S
+        self._engine.post(events.Welcomed(said.recall_lease_s, self._hello_s))
+        log.info("%s: joined", self._engine.name)
+
+    def _seen(self, number: int) -> None:
+        sent_s = self._sent_s.pop(number, None)
+        if sent_s is None:
+            return
+        self._engine.post(events.InTouch(sent_s))
+        self._ends.confirm(number)
+        for older in [one for one in self._sent_s if one < number]:
+            del self._sent_s[older]
+
+    def _obey(self, command: pb.NodeCommand) -> None:
+        try:
+            work = self._orders.obey(command, self.answer)
+        except PackhorseError as error:
+            log.warning("%s: the redirector's command: %s", self._engine.name, error)
+            if command.WhichOneof("command") == "start_recall":
+                self._ends.add(wire.recall_ended(refusal(command.start_recall, error)))
+            return
+        if work is not None:
+            task = asyncio.create_task(_logged(work), name="link answer")
+            self._work.add(task)
+            task.add_done_callback(self._work.discard)
+
+    # --- out ----------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        while True:
+            self._beat_due = True
+            self.wake.set()
+            await asyncio.sleep(self._heartbeat_s)
+
+    async def _write(self) -> None:
+        while True:
+            await self.wake.wait()
+            self.wake.clear()
+            for message in self._messages():
+                await self._call.write(message)
+
+    def _messages(self) -> Iterator[pb.NodeMessage]:
+        """Everything there is to be said now, looked for anew before each message."""
+        changes = self._engine.node.changes
+        while True:
+            if self._beat_due:
+                self._beat_due = False
+                heartbeat = self._pulse.beat()
+                self._sent_s[heartbeat.number] = self._engine.now_s()
+                yield pb.NodeMessage(heartbeat=heartbeat)
+                yield from self._progress()
+            elif self._inventory is not None and (piece := next(self._inventory, None)):
+                yield piece
+            elif len(changes):
+                self._inventory = None
+                yield wire.changes(changes.take(CHANGES_AT_A_TIME))
+            elif end := self._ends.take(self._pulse.number + 1):
+                yield end
+            elif self._answers:
+                yield self._answers.popleft()
+            else:
+                return
+
+    def _progress(self) -> Iterator[pb.NodeMessage]:
+        """How far the recalls have come that went on since the last heartbeat."""
+        told, self._told = self._told, {}
+        for recall in list(self._engine.node.staging.live()):
+            now = (recall.bytes_done, recall.state.value)
+            self._told[recall.recall_id] = now
+            if told.get(recall.recall_id) != now:
+                yield pb.NodeMessage(
+                    recall_progress=pb.RecallProgress(
+                        recall_id=recall.recall_id,
+                        bytes_done=recall.bytes_done,
+                        size_bytes=recall.size_bytes or 0,
+                        phase=recall.state.value,
+                    )
+                )
+
+
+async def _logged(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception:
+        log.exception("an answer to the redirector failed")

@@ -1,0 +1,95 @@
+"""What the redirector orders, done: events for the core, or work that ends in an answer."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from dataserver import wire
+from dataserver.core import events, instructions
+from dataserver.core.failure import Failure, FailureKind
+from protos.packhorse.v1 import redirector_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from common.errors import PackhorseError
+    from dataserver.archive import Archive
+    from dataserver.describing import Describer
+    from dataserver.engine import Engine
+    from dataserver.purger import Purger
+
+log = logging.getLogger(__name__)
+
+#: Names asked of the archive before the first of them are told.
+EXAMINED_AT_A_TIME: Final = 500
+
+#: Files a purge plan names if nobody said how many.
+DEFAULT_PLAN_FILES: Final = 1_000
+
+
+class Orders:
+    """Carries out the commands of a redirector."""
+
+    def __init__(
+        self, engine: Engine, archive: Archive, describer: Describer, purger: Purger
+    ) -> None:
+        self._engine = engine
+        self._archive = archive
+        self._describer = describer
+        self._purger = purger
+
+    def obey(
+        self, command: pb.NodeCommand, answer: Callable[[pb.NodeMessage], None]
+    ) -> Coroutine[Any, Any, None] | None:
+        """Does what a command says, or returns the work it takes, which ends in answers.
+
+        Raises PackhorseError for a command that makes no sense.
+        """
+        match command.WhichOneof("command"):
+            case "start_recall":
+                self._engine.post(wire.recall_ordered(command.start_recall))
+            case "cancel_recall":
+                cancel = command.cancel_recall
+                self._engine.post(events.RecallRevoked(cancel.recall_id, cancel.reason))
+            case "set_pins":
+                self._engine.post(wire.pins_ordered(command.set_pins))
+            case "evict":
+                evict = command.evict
+                self._engine.post(events.EvictionOrdered(evict.query_id, tuple(evict.lfns)))
+            case "describe":
+                return self._describe(command.describe, answer)
+            case "examine":
+                return self._examine(command.examine, answer)
+            case "make_purge_plan":
+                return self._plan(command.make_purge_plan, answer)
+            case other:
+                log.warning("%s: not understood: command %s", self._engine.name, other)
+        return None
+
+    async def _describe(
+        self, said: pb.DescribeFiles, answer: Callable[[pb.NodeMessage], None]
+    ) -> None:
+        pieces = self._describer.describe(said.lfns, wait_for_content=said.wait_for_content)
+        async for infos, not_online in pieces:
+            described = pb.Described(query_id=said.query_id, files=infos, not_online=not_online)
+            answer(pb.NodeMessage(described=described))
+        answer(pb.NodeMessage(described=pb.Described(query_id=said.query_id, last=True)))
+
+    async def _examine(
+        self, said: pb.ExamineArchive, answer: Callable[[pb.NodeMessage], None]
+    ) -> None:
+        for start in range(0, len(said.lfns), EXAMINED_AT_A_TIME):
+            found = await self._archive.examine(said.lfns[start : start + EXAMINED_AT_A_TIME])
+            answer(wire.examined(said.query_id, found, last=False))
+        answer(wire.examined(said.query_id, (), last=True))
+
+    async def _plan(self, said: pb.MakePurgePlan, answer: Callable[[pb.NodeMessage], None]) -> None:
+        plan = await self._purger.plan(said.target_bytes, said.limit or DEFAULT_PLAN_FILES)
+        answer(wire.purge_plan(said.query_id, plan))
+
+
+def refusal(said: pb.StartRecall, error: PackhorseError) -> instructions.TellEnded:
+    """The end of a recall whose order makes no sense."""
+    failure = Failure(FailureKind.PERMANENT, str(error))
+    return instructions.TellEnded(said.recall_id, said.lfn, failure, None, None, events.Ran(), 0.0)

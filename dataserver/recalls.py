@@ -1,0 +1,290 @@
+"""Carrying out a recall's steps: examine, copy, verify, publish, or stop.
+
+Each step is one task and answers with one event, whatever goes wrong: a full disk, a
+failing one, a command of the worst kind. When a step fails or is stopped, its process
+group is dead and its directory gone before the node is told, so the room it held can
+be given to others. No error of one recall is an error of the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from common.command import ErrorClass
+from common.errors import NameRefused, PackhorseError
+from dataserver import checksum as checksums
+from dataserver.archive import Presence
+from dataserver.catalogue import Entry
+from dataserver.core import events, instructions
+from dataserver.core.failure import Failure, FailureKind
+from dataserver.disk import NotAFileError, Publication, is_no_space
+from dataserver.threads import Batcher, disk_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from common.command import Failure as CommandFailure
+    from dataserver.archive import Archive, Fetched
+    from dataserver.catalogue import Catalogue
+    from dataserver.checksum import Checksum
+    from dataserver.disk import PoolDisk
+    from dataserver.engine import Engine
+    from dataserver.leftovers import Running
+
+log = logging.getLogger(__name__)
+
+#: Files published with one sync of each directory and one commit.
+PUBLISHED_AT_A_TIME = 256
+#: Directories made in one go.
+MADE_AT_A_TIME = 64
+
+_KINDS = {
+    ErrorClass.NOT_FOUND: FailureKind.NOT_FOUND,
+    ErrorClass.PERMANENT: FailureKind.PERMANENT,
+    ErrorClass.TRANSIENT: FailureKind.TRANSIENT,
+    ErrorClass.NO_SPACE: FailureKind.NO_SPACE,
+}
+
+
+class StepError(Exception):
+    """A step came to nothing; `failure` says why, `ran` how its command went."""
+
+    def __init__(
+        self, failure: Failure, ran: events.Ran | None = None, size_bytes: int | None = None
+    ) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
+        self.ran = ran
+        self.size_bytes = size_bytes
+
+
+class Recalls:
+    """The steps under way, at most one for each recall.
+
+    `algorithm` is what is computed where the archive gave no checksum; None for nothing.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        archive: Archive,
+        disk: PoolDisk,
+        catalogue: Catalogue,
+        running: Running,
+        algorithm: str | None,
+    ) -> None:
+        self._engine = engine
+        self._archive = archive
+        self._disk = disk
+        self._catalogue = catalogue
+        self._running = running
+        self._algorithm = algorithm
+        self._steps: dict[str, asyncio.Task[None]] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._mtimes_ns: dict[str, int] = {}
+        self._directories = Batcher(self._make_directories, MADE_AT_A_TIME)
+        self._publications = Batcher(self._publish_all, PUBLISHED_AT_A_TIME)
+        engine.carry_with(
+            {
+                instructions.Examine: self._start(self._examine),
+                instructions.Copy: self._start(self._copy),
+                instructions.Verify: self._start(self._verify),
+                instructions.Publish: self._start(self._publish),
+                instructions.StopStep: self._stop,
+            }
+        )
+
+    async def stop(self) -> None:
+        """Ends every step and leaves nothing of them; what is being published is finished."""
+        steps = list(self._steps.values())
+        self._steps.clear()
+        for step in steps:
+            step.cancel()
+        await asyncio.gather(*steps, *self._stopping, return_exceptions=True)
+        await self._publications.finish()
+        await disk_threads.call(self._disk.sweep_incoming)
+
+    # --- steps as tasks -----------------------------------------------------
+
+    def _start(self, work: Any) -> Any:
+        """What starts a step for an instruction, and posts how it ended."""
+
+        def start(order: Any) -> None:
+            step = self._run(order.recall_id, work(order))
+            self._steps[order.recall_id] = asyncio.create_task(step, name=f"recall {order.lfn}")
+
+        return start
+
+    async def _run(self, recall_id: str, work: Coroutine[Any, Any, events.Event]) -> None:
+        try:
+            event = await work
+        except Exception as error:  # noqa: BLE001 - every error becomes the recall's failure
+            event = _failed(recall_id, error)
+            await self._clean_up(recall_id)
+        # From here to the end nothing waits, so a step is either ended or cancelled.
+        self._steps.pop(recall_id, None)
+        self._engine.post(event)
+
+    def _stop(self, order: instructions.StopStep) -> None:
+        stopping = asyncio.create_task(self._end(order.recall_id), name="stop a recall")
+        self._stopping.add(stopping)
+        stopping.add_done_callback(self._stopping.discard)
+
+    async def _end(self, recall_id: str) -> None:
+        step = self._steps.pop(recall_id, None)
+        if step is not None:
+            step.cancel()
+            await asyncio.wait([step])
+        await self._clean_up(recall_id)
+        self._engine.post(events.Stopped(recall_id))
+
+    async def _clean_up(self, recall_id: str) -> None:
+        self._mtimes_ns.pop(recall_id, None)
+        try:
+            await disk_threads.call(lambda: self._disk.remove_incoming(recall_id))
+        except OSError as error:
+            log.warning("what recall %s left cannot be removed: %s", recall_id, error)
+
+    # --- the steps ----------------------------------------------------------
+
+    async def _examine(self, order: instructions.Examine) -> events.Event:
+        (found,) = await self._archive.examine([order.lfn])
+        if found.presence is Presence.NOT_THERE:
+            raise StepError(Failure(FailureKind.NOT_FOUND, found.reason))
+        return events.Examined(order.recall_id, found.size_bytes, found.checksum)
+
+    async def _copy(self, order: instructions.Copy) -> events.Event:
+        recall_id = order.recall_id
+        target = await self._directories.do((recall_id, order.lfn))
+        try:
+            fetched = await self._archive.fetch(
+                order.lfn,
+                target,
+                size_bytes=order.size_bytes,
+                on_start=lambda pid, start_s: self._running.note(recall_id, pid, start_s),
+                on_progress=lambda size: self._engine.post(events.Grew(recall_id, size)),
+            )
+        finally:
+            await self._running.forget(recall_id)
+        ran = _ran(fetched)
+        if fetched.failure is not None:
+            raise StepError(_failure_of(fetched.failure), ran)
+        return events.Copied(recall_id, fetched.size_bytes, ran)
+
+    async def _verify(self, order: instructions.Verify) -> events.Event:
+        stopped = False
+        work = disk_threads.call(lambda: self._check(order, lambda: not stopped))
+        try:
+            found, mtime_ns = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # The thread must be done with the file before anybody removes it.
+            stopped = True
+            with contextlib.suppress(Exception):
+                await work
+            raise
+        self._mtimes_ns[order.recall_id] = mtime_ns
+        assert order.size_bytes is not None
+        return events.Verified(order.recall_id, order.size_bytes, found)
+
+    async def _publish(self, order: instructions.Publish) -> events.Event:
+        await self._publications.do(order)
+        return events.Published(order.recall_id)
+
+    # --- in threads, and in batches -------------------------------------------
+
+    def _check(self, order: instructions.Verify, keep_on: Any) -> tuple[Checksum | None, int]:
+        """Size, checksum and sync of a staged file: its checksum, and its mtime."""
+        fd = self._disk.open_incoming(order.recall_id, order.lfn)
+        try:
+            found = os.fstat(fd)
+            if found.st_size != order.size_bytes:
+                reason = f"the staged file has {found.st_size} bytes, not {order.size_bytes}"
+                raise StepError(Failure(FailureKind.TRANSIENT, reason))
+            computed = self._checksum(order.checksum, fd, keep_on)
+            if keep_on():
+                os.fsync(fd)
+            return computed, found.st_mtime_ns
+        finally:
+            os.close(fd)
+
+    def _checksum(self, expected: Checksum | None, fd: int, keep_on: Any) -> Checksum | None:
+        algorithm = expected.algorithm if expected is not None else self._algorithm
+        if algorithm is None:
+            return None
+        computed = checksums.of_fd(fd, algorithm, keep_on)
+        if expected is not None and computed is not None and computed != expected:
+            reason = f"the staged file has {computed}, the archive says {expected}"
+            raise StepError(Failure(FailureKind.TRANSIENT, reason))
+        return computed
+
+    async def _make_directories(self, batch: list[tuple[str, str]]) -> list[Any]:
+        def make_all() -> list[Any]:
+            made: list[Any] = []
+            for recall_id, lfn in batch:
+                try:
+                    made.append(self._disk.make_incoming(recall_id, lfn))
+                except OSError as error:
+                    made.append(error)
+            return made
+
+        return await disk_threads.call(make_all)
+
+    async def _publish_all(self, batch: list[instructions.Publish]) -> list[Exception | None]:
+        """Files first, rows next: a crash in between leaves a good file to be adopted."""
+        moves = [Publication(order.recall_id, order.lfn) for order in batch]
+        errors: dict[str, Any] = dict(await disk_threads.call(lambda: self._disk.publish(moves)))
+        now_s = self._engine.now_s()
+        good = [order for order in batch if order.recall_id not in errors]
+        entries = [
+            Entry(
+                order.lfn,
+                order.size_bytes,
+                self._mtimes_ns.pop(order.recall_id),
+                order.checksum,
+                now_s,
+            )
+            for order in good
+        ]
+        try:
+            await self._catalogue.add(entries)
+        except PackhorseError as error:
+            errors.update((order.recall_id, error) for order in good)
+            await disk_threads.call(lambda: self._take_back(good))
+        return [errors.get(order.recall_id) for order in batch]
+
+    def _take_back(self, orders: list[instructions.Publish]) -> None:
+        for order in orders:
+            with contextlib.suppress(OSError):
+                self._disk.unlink(order.lfn)
+
+
+def _ran(fetched: Fetched) -> events.Ran:
+    return events.Ran(fetched.duration_s, fetched.exit_code, fetched.output)
+
+
+def _failure_of(failure: CommandFailure) -> Failure:
+    return Failure(_KINDS[failure.error_class], failure.reason)
+
+
+def _failed(recall_id: str, error: Exception) -> events.StepFailed:
+    """What an error of a step means for its recall."""
+    if isinstance(error, StepError):
+        return events.StepFailed(recall_id, error.failure, error.ran, error.size_bytes)
+    if isinstance(error, NameRefused):
+        return events.StepFailed(recall_id, Failure(FailureKind.PERMANENT, str(error)))
+    if isinstance(error, PackhorseError):
+        return events.StepFailed(recall_id, Failure(FailureKind.TRANSIENT, str(error)))
+    if isinstance(error, NotAFileError):
+        reason = "the stage command left something that is not a regular file"
+        return events.StepFailed(recall_id, Failure(FailureKind.PERMANENT, reason))
+    if isinstance(error, OSError):
+        kind = FailureKind.NO_SPACE if is_no_space(error) else FailureKind.TRANSIENT
+        reason = f"this node's disk: {error.strerror or error}"
+        return events.StepFailed(recall_id, Failure(kind, reason))
+    log.error("recall %s failed in an unexpected way", recall_id, exc_info=error)
+    reason = "internal error, see the data server's log"
+    return events.StepFailed(recall_id, Failure(FailureKind.TRANSIENT, reason))

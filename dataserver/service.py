@@ -1,0 +1,251 @@
+"""A data server as a service: one pool, put together, started and stopped.
+
+Several may live in one process; they share nothing but its threads. A start takes the
+pool (one server at a time can have its catalogue), ends what an earlier life left
+running, puts disk and catalogue right, opens the door and then joins the redirector.
+A stop ends the recalls first and tells the redirector so, for it would otherwise wait
+for this node's recall lease to run out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+from common.clock import Clock
+from common.errors import PackhorseError
+from common.grpc_server import make_server, split_address
+from dataserver import adopt
+from dataserver.archive import Archive
+from dataserver.catalogue import Catalogue
+from dataserver.core.events import Closing
+from dataserver.core.node import Node
+from dataserver.core.pool import Pool
+from dataserver.core.replica import Limits
+from dataserver.describing import Describer
+from dataserver.disk import PoolDisk
+from dataserver.doors.reading import ReadingDoor
+from dataserver.engine import Engine
+from dataserver.health import DiskHealth
+from dataserver.heartbeat import Pulse
+from dataserver.identity import pool_id
+from dataserver.inspection import Inspector
+from dataserver.leftovers import Running
+from dataserver.link import Link
+from dataserver.orders import Orders
+from dataserver.purger import Purger
+from dataserver.recalls import Recalls
+from protos.packhorse.v1 import dataserver_pb2_grpc, types_pb2
+from protos.packhorse.v1 import redirector_pb2 as pb
+
+if TYPE_CHECKING:
+    from grpc import aio
+
+    from common.config.model import DataServerConfig, MssConfig
+    from common.names import NameMap
+    from common.service import NamedTasks
+    from dataserver.adopt import Reconciled
+
+log = logging.getLogger(__name__)
+
+#: Times of last use are written this often.
+FLUSH_EVERY_S: Final = 30.0
+#: How long a stop waits for the redirector to hear how the recalls ended.
+LAST_WORDS_S: Final = 1.0
+_WILDCARDS: Final = frozenset({"0.0.0.0", "[::]"})  # noqa: S104 - recognised, not listened at
+
+
+class DataServerService:
+    """One pool's server. `names` says which files the site has, and where in its archive."""
+
+    def __init__(
+        self, config: DataServerConfig, mss: MssConfig, names: NameMap, *, version: str = ""
+    ) -> None:
+        self.name = config.name
+        self._config = config
+        self._mss = mss
+        self._names = names
+        self._version = version
+        self._address = ""
+        self._boot_epoch = secrets.token_hex(8)
+        self._clock = Clock()
+        self._closing = contextlib.AsyncExitStack()
+        self._background: list[asyncio.Task[Any]] = []
+        self._engine: Engine | None = None
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT of its door, once it has started."""
+        return self._address
+
+    @property
+    def node(self) -> Node:
+        """The node at its core, once it has started; for looking at."""
+        assert self._engine is not None
+        return self._engine.node
+
+    # --- start --------------------------------------------------------------
+
+    async def start(self, tasks: NamedTasks) -> None:
+        """Returns when files can be read. Raises ConfigError, Damaged."""
+        config = self._config
+        disk, catalogue, identity = await self._take_pool()
+        archive = Archive(self._mss, self._names, owner=_owner(identity))
+        running = Running(disk.private / "running", _owner(identity))
+        await asyncio.to_thread(running.end_leftovers)
+        await asyncio.to_thread(disk.sweep_incoming)
+        reconciled = await self._reconcile(disk, catalogue)
+        engine = self._engine = self._make_engine(reconciled, archive)
+        algorithm = None if config.checksum == "none" else config.checksum
+        recalls = Recalls(engine, archive, disk, catalogue, running, algorithm)
+        self._closing.push_async_callback(recalls.stop)
+        purger = Purger(engine, disk, catalogue, config.purgecmd, _owner(identity))
+        self._closing.push_async_callback(purger.stop)
+        describer = await self._make_describer(engine, disk, catalogue)
+        health = DiskHealth(disk)
+        door = ReadingDoor(engine, disk, catalogue, config.host)
+        await self._open_door(door)
+        link = Link(
+            engine,
+            config.redirector,
+            lambda: self._hello(engine, identity),
+            Pulse(engine, health),
+            Orders(engine, archive, describer, purger),
+        )
+        checker = adopt.Checker(engine, archive, disk, catalogue)
+        self._spawn(tasks, "time", engine.tick())
+        self._spawn(tasks, "inspections", describer.work())
+        self._spawn(tasks, "disk health", health.watch())
+        self._spawn(tasks, "times of use", self._flush_uses(catalogue))
+        self._spawn(tasks, "link", link.run())
+        work = checker.check(reconciled.suspects, reconciled.unarchived)
+        self._background.append(tasks.spawn(f"{self.name}: adoption", work))
+        self._closing.push_async_callback(self._end_recalls, engine, link)
+
+    async def _take_pool(self) -> tuple[PoolDisk, Catalogue, str]:
+        disk = await asyncio.to_thread(PoolDisk, self._config.pool)
+        self._closing.callback(disk.close)
+        catalogue = await asyncio.to_thread(Catalogue, disk.private / "catalogue.sqlite")
+        self._closing.push_async_callback(self._close_catalogue, catalogue)
+        return disk, catalogue, await asyncio.to_thread(pool_id, disk.private)
+
+    async def _reconcile(self, disk: PoolDisk, catalogue: Catalogue) -> Reconciled:
+        rows = await catalogue.rows()
+        now_s = self._clock.now_s()
+        found = await asyncio.to_thread(adopt.reconcile, disk, rows, self._names, now_s)
+        adopt.report(self.name, found)
+        await catalogue.remove(found.orphans)
+        return found
+
+    def _make_engine(self, reconciled: Reconciled, archive: Archive) -> Engine:
+        config = self._config
+        limits = Limits.of(
+            config.quota, config.max_files, config.high_watermark, config.low_watermark
+        )
+        pool = Pool(limits)
+        pool.load(reconciled.found)
+        node = Node(
+            pool,
+            slots=config.slots,
+            examines=archive.can_examine,
+            asks_purge_command=config.purgecmd is not None,
+        )
+        return Engine(node, self._clock, self.name)
+
+    async def _make_describer(
+        self, engine: Engine, disk: PoolDisk, catalogue: Catalogue
+    ) -> Describer:
+        inspector = None
+        if self._config.inspect:
+            inspector = Inspector()
+            await inspector.start()
+            self._closing.push_async_callback(inspector.stop)
+        return Describer(engine, disk, catalogue, inspector)
+
+    async def _open_door(self, door: ReadingDoor) -> None:
+        server, self._address = make_server(self._config.listen)
+        dataserver_pb2_grpc.add_DataServerServicer_to_server(door, server)
+        await server.start()
+        self._closing.push_async_callback(self._close_door, server, door)
+
+    def _spawn(self, tasks: NamedTasks, what: str, work: Any) -> None:
+        task = tasks.spawn(f"{self.name}: {what}", work, endless=True)
+        self._background.append(task)
+
+    def _hello(self, engine: Engine, identity: str) -> pb.Hello:
+        config = self._config
+        return pb.Hello(
+            address=types_pb2.NodeAddress(
+                node=self.name,
+                address=config.advertise or _reachable(self._address),
+                host=config.host,
+                rack=config.rack,
+                site=config.site,
+            ),
+            boot_epoch=self._boot_epoch,
+            pool_id=identity,
+            quota_bytes=config.quota,
+            max_files=config.max_files,
+            recall_slots=config.slots,
+            running=[
+                pb.RunningRecall(
+                    recall_id=recall.recall_id,
+                    lfn=recall.lfn,
+                    reserved_bytes=engine.node.pool.reserved_for(recall.recall_id),
+                )
+                for recall in engine.node.staging.live()
+            ],
+            version=self._version,
+            drain=config.drain,
+        )
+
+    # --- stop ---------------------------------------------------------------
+
+    async def stop(self, grace_s: float) -> None:
+        """Ends recalls and readers, and lets go of the pool."""
+        self._grace_s = grace_s
+        await self._closing.aclose()
+
+    async def _end_recalls(self, engine: Engine, link: Link) -> None:
+        """Ends every recall, and gives the redirector a chance to hear of it."""
+        engine.post(Closing())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._grace_s):
+                await engine.idle.wait()
+            async with asyncio.timeout(min(LAST_WORDS_S, self._grace_s)):
+                await link.until_told()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    async def _close_door(self, server: aio.Server, door: ReadingDoor) -> None:
+        door.close()
+        await server.stop(self._grace_s)
+
+    async def _close_catalogue(self, catalogue: Catalogue) -> None:
+        with contextlib.suppress(PackhorseError):
+            await catalogue.flush_uses()
+        await asyncio.to_thread(catalogue.close)
+
+    async def _flush_uses(self, catalogue: Catalogue) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_EVERY_S)
+            try:
+                await catalogue.flush_uses()
+            except PackhorseError as error:
+                log.warning("%s: times of last use are not kept: %s", self.name, error)
+
+
+def _owner(identity: str) -> str:
+    """What marks the commands of a pool, over restarts."""
+    return f"pool-{identity}"
+
+
+def _reachable(address: str) -> str:
+    """An address as others may use it: a wildcard one becomes this machine's name."""
+    host, port = split_address(address)
+    return f"{socket.gethostname()}:{port}" if host in _WILDCARDS else address
