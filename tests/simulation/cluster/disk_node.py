@@ -262,6 +262,8 @@ class DiskNode:
                 self._later(self._world.delay_s(0.01), lambda: self._removed(lfns))
             case do.TellEvicted():
                 self._world.tell(f"{self.name}: evicted {instruction.evicted}")
+            case do.Inspect():
+                pass  # What is inside a file is known to `Archive.tapes` here.
             case do.Tell():
                 self._world.tell(f"{self.name}: {instruction.text}")
             case _:
