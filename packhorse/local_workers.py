@@ -24,10 +24,14 @@ if TYPE_CHECKING:
     from packhorse.worker.options import WorkerOptions
 
 _STOP_TIMEOUT_S = 10.0
+# Workers that end although their session goes on are started anew, but not for ever.
+_SHORT_LIVES = 5
+_SHORT_LIFE_S = 10.0
+_PAUSE_S = 2.0
 
 
 class LocalWorkers:
-    """Starts workers on entering, and ends them on leaving, whatever happens."""
+    """Keeps workers running from entering to leaving, whatever happens."""
 
     def __init__(self, options: Sequence[WorkerOptions]) -> None:
         self._options = options
@@ -35,33 +39,47 @@ class LocalWorkers:
 
     async def __aenter__(self) -> Self:
         if self._options:
-            self._supervisor = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "packhorse.worker",
-                to_argument(self._options),
-                stdin=subprocess.PIPE,
-                # What functions print must not mix with what we answer on stdout.
-                stdout=sys.__stderr__.fileno() if sys.__stderr__ else subprocess.DEVNULL,
-                # A session of its own: Ctrl-C is for the client, who then ends us.
-                start_new_session=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(_search_path())},
-            )
+            self._supervisor = await self._start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._supervisor is not None:
             await _end(self._supervisor)
 
-    async def fail(self) -> None:
-        """Waits for the workers to fail, and raises why; for ever if they do not."""
-        if self._supervisor is not None:
+    async def keep_up(self) -> None:
+        """Starts the workers anew should they end too soon; never returns.
+
+        Raises PackhorseError if they keep ending.
+        """
+        if self._supervisor is None:
+            await asyncio.Event().wait()
+            return
+        loop = asyncio.get_running_loop()
+        short_lives = 0
+        while short_lives < _SHORT_LIVES:
+            began_s = loop.time()
             code = await self._supervisor.wait()
-            if code != 0:
-                raise PackhorseError(
-                    f"the local workers ended with code {code}; what they said before tells why"
-                )
-        await asyncio.get_running_loop().create_future()
+            short_lives = short_lives + 1 if loop.time() - began_s < _SHORT_LIFE_S else 0
+            # They end by themselves when their session does, of which we hear soon.
+            await asyncio.sleep(_PAUSE_S)
+            self._supervisor = await self._start()
+        raise PackhorseError(
+            f"the local workers keep ending (code {code}); what they said before tells why"
+        )
+
+    async def _start(self) -> Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "packhorse.worker",
+            to_argument(self._options),
+            stdin=subprocess.PIPE,
+            # What functions print must not mix with what we answer on stdout.
+            stdout=sys.__stderr__.fileno() if sys.__stderr__ else subprocess.DEVNULL,
+            # A session of its own: Ctrl-C is for the client, who then ends us.
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(_search_path())},
+        )
 
 
 async def _end(supervisor: Process) -> None:

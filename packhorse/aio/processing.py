@@ -91,7 +91,7 @@ async def _watch(
     local: LocalWorkers,
     on_progress: Callable[[SessionStatus], object] | None,
 ) -> SessionStatus:
-    """The last status, once the session has ended; raises what ends the local workers early."""
+    """The last status, once the session has ended; raises if the workers cannot be kept up."""
 
     async def follow() -> SessionStatus:
         async with contextlib.aclosing(sessions.watch(session_id)) as statuses:
@@ -101,16 +101,16 @@ async def _watch(
         return status
 
     following = asyncio.create_task(follow())
-    failing = asyncio.create_task(local.fail())
+    keeping_up = asyncio.create_task(local.keep_up())
     try:
-        await asyncio.wait({following, failing}, return_when=asyncio.FIRST_COMPLETED)
-        if failing.done() and not following.done():
-            failing.result()
+        await asyncio.wait({following, keeping_up}, return_when=asyncio.FIRST_COMPLETED)
+        if not following.done():
+            keeping_up.result()
         return await following
     finally:
-        for task in (following, failing):
+        for task in (following, keeping_up):
             task.cancel()
-        await asyncio.gather(following, failing, return_exceptions=True)
+        await asyncio.gather(following, keeping_up, return_exceptions=True)
 
 
 async def _cancel(sessions: AsyncSessions, session_id: str) -> None:

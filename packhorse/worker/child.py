@@ -12,19 +12,23 @@ import logging
 import os
 import queue
 import resource
+import secrets
 import signal
 import sys
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from packhorse.worker.engine import Engine
 from packhorse.worker.link import Disconnected, GaveUp, Link
 from packhorse.worker.options import from_argument
 from packhorse.worker.parent import when_parent_ends
-from packhorse.worker.running import Runner
+from packhorse.worker.running import Runner, failure
 from protos.packhorse.v1 import packetizer_pb2 as pb
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from packhorse.worker.link import Event
     from packhorse.worker.options import WorkerOptions
 
@@ -67,7 +71,16 @@ class Worker:
     def stop(self) -> None:
         """Asks for a graceful end: the function that runs now may return."""
         self._inbox.put(_Stop())
-        _exit_after(STOP_WITHIN_S, EXIT_DONE)
+        _after(STOP_WITHIN_S, self._break_off)
+
+    def _break_off(self) -> None:
+        """Ends the process in the middle of a packet, which is not to blame for it."""
+        lease_id = self._engine.lease_id
+        if lease_id:
+            undone = failure(lease_id, pb.PacketFailure.KIND_UNDONE, "the worker stops")
+            self._link.send(pb.WorkerReport(failures=[undone]))
+            self._link.close()
+        os._exit(EXIT_DONE)
 
     def _work_once(self) -> None:
         engine = self._engine
@@ -122,22 +135,18 @@ class Worker:
         The worker is needed elsewhere, and there is no other way to end a function.
         """
         lease_id = self._engine.lease_id
+
+        def leave() -> None:
+            if self._engine.lease_id == lease_id:
+                os._exit(EXIT_LEFT_BEHIND)
+
         if lease_id and self._engine.session_id == session_id:
-            _exit_after(
-                self._options.leave_after_s,
-                EXIT_LEFT_BEHIND,
-                lambda: self._engine.lease_id == lease_id,
-            )
+            _after(self._options.leave_after_s, leave)
 
 
-def _exit_after(delay_s: float, code: int, still: object = None) -> None:
-    """Ends the process after a while, if `still()` says so then; without it in any case."""
-
-    def end() -> None:
-        if not callable(still) or still():
-            os._exit(code)
-
-    timer = threading.Timer(delay_s, end)
+def _after(delay_s: float, do: Callable[[], None]) -> None:
+    """Does something later, in a thread that keeps nobody from ending."""
+    timer = threading.Timer(delay_s, do)
     timer.daemon = True
     timer.start()
 
@@ -156,6 +165,8 @@ def limit_memory(memory_bytes: int) -> None:
 def main(argument: str) -> int:
     """Runs the worker that the argument describes."""
     (options,) = from_argument(argument)
+    # The packetizer must not take this life for an earlier one: commits are counted by name.
+    options = replace(options, name=f"{options.name}-{secrets.token_hex(4)}")
     logging.basicConfig(level=logging.WARNING, format=f"{options.name}: %(message)s")
     # Its supervisor ends this process with SIGTERM, or by ending itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

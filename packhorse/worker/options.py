@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ class WorkerOptions:
     """One worker: where it finds work, what it bears as labels, what it may use."""
 
     redirector: str
-    name: str  # unique among all workers that ever were
+    name: str  # for people; each life of the process makes it unique
     host: str
     rack: str = ""
     site: str = ""
@@ -43,11 +42,10 @@ def worker_options(
 ) -> list[WorkerOptions]:
     """Options for a number of workers; `hosts` are their host labels, dealt out in turn."""
     labels = list(hosts) or [host_label()]
-    token = secrets.token_hex(3)
     return [
         WorkerOptions(
             redirector=redirector,
-            name=f"{labels[number % len(labels)]}-{token}-{number + 1}",
+            name=f"{labels[number % len(labels)]}-{number + 1}",
             host=labels[number % len(labels)],
             rack=rack,
             site=site,

@@ -3,8 +3,8 @@
     python -m packhorse.worker OPTIONS
 
 It imports nothing that could fail or grow. A child that ends by itself, with code 0,
-has no more work; one that dies is started again under a new name, at growing
-intervals if it dies at once. Children end with the supervisor, whatever happens to it:
+has no more work; one that dies is started again, at growing intervals if it dies at
+once. Children end with the supervisor, whatever happens to it:
 told to stop by a signal, it lets them commit what is done; left by its parent, it
 does not, since nobody wants their results.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import os
 import signal
@@ -82,28 +81,25 @@ class _Child:
         """Starts it, and starts it anew when it dies; returns the code it ended with."""
         loop = asyncio.get_running_loop()
         pause_s = _FIRST_PAUSE_S
-        life = 1
         while True:
-            # A new name for each life: the packetizer must not take it for the one that died.
-            name = self._options.name if life == 1 else f"{self._options.name}~{life}"
             began_s = loop.time()
-            code = await self._live(dataclasses.replace(self._options, name=name))
+            code = await self._live()
             if code in {EXIT_DONE, EXIT_GAVE_UP}:
                 return code
             if loop.time() - began_s > _LIVED_S:
                 pause_s = _FIRST_PAUSE_S
-            log.warning("%s %s; starting it anew in %.1f s", name, _in_words(code), pause_s)
+            name, ended = self._options.name, _in_words(code)
+            log.warning("worker %s %s; starting it anew in %.1f s", name, ended, pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            life += 1
 
-    async def _live(self, options: WorkerOptions) -> int:
+    async def _live(self) -> int:
         """One life of a worker; it is ended if this is cancelled."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "packhorse.worker.child",
-            to_argument([options]),
+            to_argument([self._options]),
             stdin=subprocess.PIPE,
             # A group of its own: Ctrl-C at the terminal is for the supervisor to handle.
             process_group=0,
