@@ -150,7 +150,8 @@ def _dataserver(loaded: LoadedConfig, name: str) -> Service:
     _check(loaded, "dataserver", name)
     from dataserver.service import DataServerService
 
-    return DataServerService(loaded.site, name, version=__version__)
+    site = loaded.site
+    return DataServerService(site.dataservers[name], site.mss, site.name_map(), version=__version__)
 
 
 def _packetizer(loaded: LoadedConfig) -> Service:
