@@ -17,6 +17,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from common.clock import Clock
+from common.command import Janitor
 from common.errors import PackhorseError
 from common.grpc_server import make_server, split_address
 from dataserver import adopt
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Whether the janitor still waits is looked at this often.
+LOOK_EVERY_S: Final = 5.0
 #: Times of last use are written this often.
 FLUSH_EVERY_S: Final = 30.0
 #: How long a stop waits for the redirector to hear how the recalls ended.
@@ -94,16 +97,19 @@ class DataServerService:
         """Returns when files can be read. Raises ConfigError, Damaged."""
         config = self._config
         disk, catalogue, identity = await self._take_pool()
-        archive = Archive(self._mss, self._names, owner=_owner(identity))
+        this_life = f"{_owner(identity)}/{self._boot_epoch}"
+        archive = Archive(self._mss, self._names, owner=this_life)
         running = Running(disk.private / "running", _owner(identity))
         await asyncio.to_thread(running.end_leftovers)
+        janitor = await asyncio.to_thread(Janitor, this_life)
+        self._closing.push_async_callback(asyncio.to_thread, janitor.close)
         await asyncio.to_thread(disk.sweep_incoming)
         reconciled = await self._reconcile(disk, catalogue)
         engine = self._engine = self._make_engine(reconciled, archive)
         algorithm = None if config.checksum == "none" else config.checksum
         recalls = Recalls(engine, archive, disk, catalogue, running, algorithm)
         self._closing.push_async_callback(recalls.stop)
-        purger = Purger(engine, disk, catalogue, config.purgecmd, _owner(identity))
+        purger = Purger(engine, disk, catalogue, config.purgecmd, this_life)
         self._closing.push_async_callback(purger.stop)
         describer = await self._make_describer(engine, disk, catalogue)
         health = DiskHealth(disk)
@@ -119,6 +125,7 @@ class DataServerService:
         checker = adopt.Checker(engine, archive, disk, catalogue)
         self._spawn(tasks, "time", engine.tick())
         self._spawn(tasks, "inspections", describer.work())
+        self._spawn(tasks, "janitor", self._keep_janitor(janitor))
         self._spawn(tasks, "disk health", health.watch())
         self._spawn(tasks, "times of use", self._flush_uses(catalogue))
         self._spawn(tasks, "link", link.run())
@@ -231,6 +238,11 @@ class DataServerService:
             await catalogue.flush_uses()
         await asyncio.to_thread(catalogue.close)
 
+    async def _keep_janitor(self, janitor: Janitor) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.to_thread(janitor.ensure)
+
     async def _flush_uses(self, catalogue: Catalogue) -> None:
         while True:
             await asyncio.sleep(FLUSH_EVERY_S)
@@ -241,7 +253,7 @@ class DataServerService:
 
 
 def _owner(identity: str) -> str:
-    """What marks the commands of a pool, over restarts."""
+    """What marks the commands of a pool, over all lives of its server."""
     return f"pool-{identity}"
 
 

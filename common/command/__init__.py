@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from common.command.environment import command_environment
 from common.command.exit_codes import EXIT_CODES, ErrorClass, Failure, exit_code_table
+from common.command.janitor import Janitor
 from common.command.leftovers import kill_leftover, kill_leftovers
 from common.command.run import run_command
 from common.command.spec import CommandResult, CommandSpec, Cut
@@ -32,6 +33,7 @@ __all__ = [
     "Cut",
     "ErrorClass",
     "Failure",
+    "Janitor",
     "check_template",
     "command_environment",
     "exit_code_table",

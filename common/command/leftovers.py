@@ -77,7 +77,7 @@ def kill_leftovers(owner: str) -> list[int]:
     For the start of a server, before it runs commands itself: what its earlier
     life left running when it was killed. Returns the process ids.
     """
-    killed = kill_marked(lambda mark: _owner(mark) == owner)
+    killed = kill_marked(lambda mark: _is_of(mark, owner))
     if killed:
         log.warning("killed what was left running of %s: %s", owner, killed)
     return killed
@@ -94,7 +94,7 @@ def kill_leftover(pid: int, start_time_s: float, owner: str) -> bool:
     try:
         ours = abs(start_time_of(pid) - start_time_s) <= START_TOLERANCE_S
     except psutil.NoSuchProcess:
-        ours = any(member in members and _owner(mark) == owner for member, mark in _marks())
+        ours = any(member in members and _is_of(mark, owner) for member, mark in _marks())
     if not members or not ours:
         return False
     signal_group(pid, signal.SIGKILL)
@@ -107,8 +107,9 @@ def start_time_of(pid: int) -> float:
     return psutil.Process(pid).create_time()
 
 
-def _owner(mark: str) -> str:
-    return mark.rpartition("/")[0]
+def _is_of(mark: str, owner: str) -> bool:
+    """Owners may be nested: what belongs to `pool/life` belongs to `pool` too."""
+    return mark.startswith(f"{owner}/")
 
 
 def _exists(group: int) -> bool:
