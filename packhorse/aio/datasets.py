@@ -65,6 +65,7 @@ class AsyncDatasets:
             mode=_MODES[mode],
             owner=self._owner,
             title=title,
+            files=len(rows),
         )
         peer = self._connection.redirector_name
         with answers_from(peer):

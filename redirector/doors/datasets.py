@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 #: Files in one message, well below the largest message for names of any usual length.
 PIECE_FILES = 5_000
+MAX_PROBLEMS_BYTES = 8 << 20
 
 
 class DatasetsDoor(pb_grpc.DatasetsServicer):
@@ -53,6 +54,7 @@ class DatasetsDoor(pb_grpc.DatasetsServicer):
         """Registers files, all of them or none."""
         header: DatasetHeader | None = None
         mode: Mode
+        announced = 0
         given: list[DatasetFile] = []
         async for request in request_iterator:
             part = request.WhichOneof("part")
@@ -60,6 +62,7 @@ class DatasetsDoor(pb_grpc.DatasetsServicer):
                 raise UsageError("Register: one header is expected, and files after it")
             if header is None:
                 header, mode = wire.header_of(request.header)
+                announced = request.header.files
                 check_header(header, self._quotas.by_group)
             else:
                 given += self._files(request.files)
@@ -69,6 +72,10 @@ class DatasetsDoor(pb_grpc.DatasetsServicer):
                     )
         if header is None:
             raise UsageError("Register: the header is missing")
+        if len(given) != announced:
+            raise UsageError(
+                f"dataset {header.name}: {announced:,} files were announced, but {len(given):,} came"
+            )
         registration = await self._store.register(
             header, mode, given, self._quotas, self._runner.now_s()
         )
@@ -84,8 +91,8 @@ class DatasetsDoor(pb_grpc.DatasetsServicer):
     ) -> AsyncIterator[pb.VerifyReply]:
         """Finds out how each file stands, staging what is not online if that is wished.
 
-        Problems that are too many for one message come in several; the last one
-        says that it is complete.
+        Problems that are too many for one message, tens of thousands of them, come
+        in several; the last one says that it is complete.
         """
         wish = None
         if request.stage:
@@ -108,11 +115,14 @@ class DatasetsDoor(pb_grpc.DatasetsServicer):
             summary=wire.summary_message(await verification.finish()),
             request_id=verification.request_id,
         )
-        for problems in wire.in_pieces(verification.problems(), PIECE_FILES):
-            if reply.problems:
+        size_bytes = 0
+        for problem in map(wire.file_message, verification.problems()):
+            size_bytes += problem.ByteSize()
+            if size_bytes > MAX_PROBLEMS_BYTES:
                 yield reply
                 del reply.problems[:]
-            reply.problems.extend(problems)
+                size_bytes = problem.ByteSize()
+            reply.problems.append(problem)
         reply.complete = True
         yield reply
 

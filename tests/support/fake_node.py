@@ -44,6 +44,7 @@ class FakeNode:
     content_of: Callable[[str], types_pb2.Content | None] = lambda _: None
     running: list[pb.RunningRecall] = field(default_factory=list)
     answers: bool = True
+    inventory_piece: int = 10_000
 
     def __post_init__(self) -> None:
         self.pool_id = self.pool_id or f"pool of {self.name}"
@@ -105,6 +106,11 @@ class FakeNode:
         """A replica is online from now on."""
         self.replicas[lfn] = types_pb2.FileInfo(lfn=lfn, size_bytes=size_bytes, content=content)
         self._change(pb.Change(lfn=lfn, size_bytes=size_bytes, recall_id=recall_id))
+
+    def publish_untold(self, lfn: str, size_bytes: int) -> None:
+        """A replica is online, but the message that says so is lost."""
+        self.replicas[lfn] = types_pb2.FileInfo(lfn=lfn, size_bytes=size_bytes)
+        self._last_number = next(self._numbers)
 
     def drop(self, lfn: str, reason: str = "purged") -> None:
         """A replica is gone."""
@@ -226,16 +232,16 @@ class FakeNode:
                 self._plan_purge(command.make_purge_plan)
 
     def _send_inventory(self) -> None:
-        self.say(
-            pb.NodeMessage(
-                inventory=pb.Inventory(
-                    lfns=list(self.replicas),
-                    size_bytes=[info.size_bytes for info in self.replicas.values()],
-                    last=True,
-                    change_number=self._last_number,
-                )
+        infos = list(self.replicas.values())
+        for start in range(0, len(infos) or 1, self.inventory_piece):
+            piece = infos[start : start + self.inventory_piece]
+            inventory = pb.Inventory(
+                lfns=[info.lfn for info in piece],
+                size_bytes=[info.size_bytes for info in piece],
+                last=start + self.inventory_piece >= len(infos),
+                change_number=self._last_number,
             )
-        )
+            self.say(pb.NodeMessage(inventory=inventory))
 
     def _set_pins(self, order: pb.SetPins) -> None:
         if order.complete:
@@ -270,23 +276,19 @@ class FakeNode:
 
     def _examine(self, query: pb.ExamineArchive) -> None:
         self.examined += query.lfns
-        archive = self.archive or {}
         for start in range(0, len(query.lfns), 10):
-            lfns = query.lfns[start : start + 10]
-            files = [
-                pb.ArchiveFile(
-                    lfn=lfn, presence=pb.ArchiveFile.PRESENCE_THERE, size_bytes=archive[lfn]
-                )
-                if lfn in archive
-                else pb.ArchiveFile(lfn=lfn, presence=pb.ArchiveFile.PRESENCE_NOT_THERE)
-                for lfn in lfns
-            ]
+            files = [self._in_archive(lfn) for lfn in query.lfns[start : start + 10]]
             last = start + 10 >= len(query.lfns)
-            self.say(
-                pb.NodeMessage(
-                    examined=pb.Examined(query_id=query.query_id, files=files, last=last)
-                )
-            )
+            examined = pb.Examined(query_id=query.query_id, files=files, last=last)
+            self.say(pb.NodeMessage(examined=examined))
+
+    def _in_archive(self, lfn: str) -> pb.ArchiveFile:
+        if self.archive is None:
+            return pb.ArchiveFile(lfn=lfn, presence=pb.ArchiveFile.PRESENCE_UNKNOWN)
+        if lfn not in self.archive:
+            return pb.ArchiveFile(lfn=lfn, presence=pb.ArchiveFile.PRESENCE_NOT_THERE)
+        there = pb.ArchiveFile.PRESENCE_THERE
+        return pb.ArchiveFile(lfn=lfn, presence=there, size_bytes=self.archive[lfn])
 
     def _evict(self, query: pb.EvictFiles) -> None:
         for lfn in query.lfns:

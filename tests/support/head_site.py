@@ -12,6 +12,7 @@ from common.grpc_client import answers_from, call, open_channel
 from common.service import NamedTasks
 from protos.packhorse.v1 import redirector_pb2 as pb
 from protos.packhorse.v1 import redirector_pb2_grpc as pb_grpc
+from protos.packhorse.v1 import types_pb2
 from redirector.service import RedirectorService
 from tests.support.fake_node import TIMEOUT_S
 
@@ -30,8 +31,8 @@ names = [{{ prefix = "/store/", archive = "/archive/" }}]
 listen = "127.0.0.1:0"
 state = "{state}"
 heartbeat = "200ms"
-suspect_after = "2s"
-lost_after = "4s"
+suspect_after = "{suspect_after}"
+lost_after = "{lost_after}"
 backoff = "50ms"
 {more}
 """
@@ -43,6 +44,8 @@ class HeadSite:
 
     folder: Path
     more: str = ""
+    suspect_after: str = "2s"
+    lost_after: str = "4s"
     address: str = ""
     _channel: aio.Channel | None = None
     _tasks: NamedTasks | None = None
@@ -58,7 +61,14 @@ class HeadSite:
     async def start(self) -> None:
         """Starts it; every start has an address of its own."""
         path = self.folder / "site.toml"
-        path.write_text(CONFIG.format(state=self.folder / "state", more=self.more))
+        path.write_text(
+            CONFIG.format(
+                state=self.folder / "state",
+                suspect_after=self.suspect_after,
+                lost_after=self.lost_after,
+                more=self.more,
+            )
+        )
         self._tasks = NamedTasks()
         self._service = RedirectorService(load(path, env={}).site, version="test")
         await self._service.start(self._tasks)
@@ -135,6 +145,13 @@ class HeadSite:
                     break
         return seen
 
+    async def until_online(self, lfn: str) -> None:
+        """Waits until a file is online."""
+        online = types_pb2.FILE_STATE_ONLINE
+        await self.events(
+            pb.WatchRequest(lfns=[lfn]), lambda event: event is not None and event.state == online
+        )
+
     async def register(
         self,
         name: str,
@@ -143,7 +160,7 @@ class HeadSite:
         **labels: str,
     ) -> pb.RegisterReply:
         """Registers a dataset."""
-        header = pb.RegisterHeader(name=name, mode=mode, **labels)
+        header = pb.RegisterHeader(name=name, mode=mode, files=len(files), **labels)
         parts = [pb.RegisterRequest(header=header)]
         for start in range(0, len(files), 5000):
             piece = pb.RegisterFiles(files=files[start : start + 5000])

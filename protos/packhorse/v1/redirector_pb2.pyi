@@ -966,6 +966,7 @@ class RegisterHeader(_message.Message):
     MODE_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     tree: _builtins.str
     """default tree of its files; "" if they have none"""
@@ -974,6 +975,10 @@ class RegisterHeader(_message.Message):
     mode: Global___RegisterHeader.Mode.ValueType
     owner: _builtins.str
     title: _builtins.str
+    files: _builtins.int
+    """How many files follow. A client that dies half-way looks to the server like
+    one that is done, so another number of files is refused.
+    """
     def __init__(
         self,
         *,
@@ -983,10 +988,11 @@ class RegisterHeader(_message.Message):
         mode: Global___RegisterHeader.Mode.ValueType = ...,
         owner: _builtins.str = ...,
         title: _builtins.str = ...,
+        files: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "mode", b"mode", "name", b"name", "owner", b"owner", "title", b"title", "tree", b"tree"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "group", b"group", "mode", b"mode", "name", b"name", "owner", b"owner", "title", b"title", "tree", b"tree"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
