@@ -15,8 +15,6 @@ import contextlib
 import subprocess
 import sys
 
-from common.command.leftovers import kill_leftovers
-
 GONE_WITHIN_S = 5.0
 
 
@@ -30,7 +28,7 @@ class Janitor:
     def _start(self) -> subprocess.Popen[bytes]:
         """In a session of its own, so that a Ctrl-C meant for the server does not end it."""
         return subprocess.Popen(
-            [sys.executable, "-m", "common.command.janitor", self._owner],
+            [sys.executable, "-m", "common.command", self._owner],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
@@ -52,13 +50,3 @@ class Janitor:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-
-def main(owner: str) -> None:
-    """Waits until the server is gone, then ends what it left running."""
-    sys.stdin.buffer.read()
-    kill_leftovers(owner)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
