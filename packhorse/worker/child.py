@@ -84,10 +84,14 @@ class Worker:
 
     def _work_once(self) -> None:
         engine = self._engine
-        self._handle_events(wait=not engine.has_work)
-        if engine.has_work and not engine.finished:
+        self._handle_events(wait=not (engine.has_work or engine.has_chores))
+        if engine.finished:
+            return
+        if engine.has_work:
             engine.run_next()
             self._handle_events(wait=False)
+        elif engine.has_chores:
+            engine.do_chore()
         engine.settle()
 
     def _handle_events(self, *, wait: bool) -> None:

@@ -14,6 +14,7 @@ connections. The rules:
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import deque
@@ -101,6 +102,10 @@ class Engine:
         self._packet_s = 0.0
         self._idle_since_s = clock()
         self._stopping = False
+        # What can be got ready while there is nothing to do, the most useful first.
+        self._chores: deque[Callable[[], None]] = deque()
+        if only_session:
+            self._chores += [self._get_function_ready, self._get_libraries_ready]
         #: The lease that is being worked on, 0 if none is; others may look at it.
         self.lease_id = 0
         #: The session whose function is running, "" if none is; others may look at it.
@@ -167,6 +172,15 @@ class Engine:
         """Whether a packet can be run now."""
         return bool(self._queue)
 
+    @property
+    def has_chores(self) -> bool:
+        """Whether something can be got ready for packets to come."""
+        return bool(self._chores) and self._connected_s is not None
+
+    def do_chore(self) -> None:
+        """Gets something ready while there is nothing to do."""
+        self._chores.popleft()()
+
     def due_in_s(self) -> float | None:
         """After how long `settle` has something to do although nothing happened."""
         waiting = [
@@ -181,15 +195,19 @@ class Engine:
 
     def run_next(self) -> None:
         """Runs one packet, having asked for more first if they will be needed."""
+        self._chores.clear()
         item = self._queue.popleft()
         packet = item.packet
-        session = self._session(packet)
-        if session is None:
+        try:
+            session = self._session(packet.session_id)
+        except PackhorseError as error:
+            self._failures.append(failure(packet.lease_id, _Kind.KIND_UNDONE, error.message))
             return
         if session.work is None:
             self._failures.append(failure(packet.lease_id, _Kind.KIND_FUNCTION, session.problem))
             return
         self._ask_for_more()
+        load_libraries(format_name(packet.format))
         began_s = self._clock()
         idle_s = began_s - self._idle_since_s
         self._make_room_for(packet)
@@ -221,26 +239,27 @@ class Engine:
         ):
             self.finished = True
 
-    def _session(self, packet: pb.Packet) -> _Session | None:
-        """The packet's session, its function fetched; None if it cannot be had now."""
-        session = self._sessions.get(packet.session_id)
-        if session is not None:
-            return session
-        try:
-            content = self._fetch_function(packet.session_id)
-        except PackhorseError as error:
-            self._failures.append(failure(packet.lease_id, _Kind.KIND_UNDONE, error.message))
-            return None
-        work, problem = None, ""
-        try:
-            work = load_work(content)
-            load_libraries(format_name(packet.format))
-        except Exception as error:  # noqa: BLE001 - loading runs the user's imports
-            problem = describe_error(error)
-        merge = work.merge if work is not None else None
-        session = _Session(work, problem, Partial(packet.session_id, merge, self._max_result_bytes))
-        self._sessions[packet.session_id] = session
+    def _session(self, session_id: str) -> _Session:
+        """A session with its function, fetched when first needed. Raises PackhorseError."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            content = self._fetch_function(session_id)
+            work, problem = None, ""
+            try:
+                work = load_work(content)
+            except Exception as error:  # noqa: BLE001 - loading runs the user's imports
+                problem = describe_error(error)
+            merge = work.merge if work is not None else None
+            partial = Partial(session_id, merge, self._max_result_bytes)
+            session = self._sessions[session_id] = _Session(work, problem, partial)
         return session
+
+    def _get_function_ready(self) -> None:
+        with contextlib.suppress(PackhorseError):
+            self._session(self._only_session)
+
+    def _get_libraries_ready(self) -> None:
+        load_libraries("root")
 
     def _count(
         self,

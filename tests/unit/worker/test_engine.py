@@ -74,6 +74,14 @@ class World:
             self.engine.run_next()
             self.engine.settle()
 
+    def do_chores(self) -> int:
+        """Lets the worker get ready; returns how many things it did."""
+        done = 0
+        while self.engine.has_chores:
+            self.engine.do_chore()
+            done += 1
+        return done
+
     def commits(self) -> list[pb.Commit]:
         return [report.commit for report in self.sent if report.HasField("commit")]
 
@@ -347,6 +355,36 @@ def test_waiting_is_counted_before_the_packet_that_ended_it() -> None:
     world.answer(world.commits()[0])
     record = world.commits()[1].packets[0]
     assert (record.started_s, record.wait_s) == (6.0, 0.0)
+
+
+def test_idle_time_before_the_first_packet_is_used_to_load_the_function() -> None:
+    world = World(only_session="s")
+    assert world.do_chores() == 0
+    world.welcome()
+    assert world.wants() == [1]
+    assert world.do_chores() == 2
+    world.function = b"not asked for again"
+    world.give(1)
+    world.work()
+    assert world.ran == [1]
+
+
+def test_a_worker_with_packets_gets_nothing_else_ready() -> None:
+    world = World(only_session="s")
+    world.welcome()
+    world.give(1)
+    world.work()
+    assert world.do_chores() == 0
+
+
+def test_a_function_that_cannot_be_fetched_early_is_fetched_with_its_packet() -> None:
+    world = World(only_session="gone")
+    world.welcome()
+    assert world.do_chores() == 2
+    assert not world.failures()
+    world.give(1, session="gone")
+    world.work()
+    assert world.failures()[0].kind == pb.PacketFailure.KIND_UNDONE
 
 
 def test_others_can_see_what_is_being_worked_on() -> None:
