@@ -14,11 +14,13 @@ import subprocess
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
+import psutil
 
 from benchmarks.figures import Figure
 from protos.packhorse.v1 import redirector_pb2, redirector_pb2_grpc, types_pb2
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 
 FILE_BYTES = 1_000_000
 COLD_STAGES = 40
-SCRIPT_FILES = 500
-BUILTIN_FILES = 3_000
+SCRIPT_FILES = 400
+BUILTIN_FILES = 1_500
 AT_A_TIME = 4
 
 
@@ -57,11 +59,14 @@ def _site(folder: Path, stagecmd: Sequence[str] | str) -> Cluster:
 
 
 def _fill(site: Cluster, kind: str, count: int) -> list[str]:
-    """Puts `count` different files into the archive; their names."""
+    """Puts `count` names of one and the same file into the archive; the names.
+
+    So the disk is busy with what is staged, and not with the archive.
+    """
     lfns = [f"/store/{kind}/f{i:05}.dat" for i in range(count)]
-    content = os.urandom(FILE_BYTES)
-    for lfn in lfns:
-        site.write(lfn, content)
+    first = site.write(lfns[0], os.urandom(FILE_BYTES))
+    for lfn in lfns[1:]:
+        (site.archive / lfn[1:]).hardlink_to(first)
     return lfns
 
 
@@ -117,7 +122,8 @@ def _with_script(site: Cluster, script: Path) -> list[Figure]:
         target = bare_folder / Path(lfn).name
         subprocess.run([str(script), str(site.archive / lfn[1:]), str(target)], check=True)
 
-    ours = _files_per_second(site, lfns)
+    rate = _rate(site, lfns)
+    ours = rate.files_per_s
     with tempfile.TemporaryDirectory(dir=site.folder) as name:
         bare_folder = Path(name)
         bare = _bare_files_per_second(run_script, lfns)
@@ -125,6 +131,7 @@ def _with_script(site: Cluster, script: Path) -> list[Figure]:
         Figure("script_files_per_s", "files a second with a script", ours, "files/s", at_least=250),
         Figure("script_bare_files_per_s", "its command, 4 at a time, bare", bare, "files/s"),
         Figure("script_ratio", "ours over bare", ours / bare, ""),
+        *rate.costs("script"),
     ]
 
 
@@ -146,7 +153,8 @@ def _with_copier(site: Cluster) -> list[Figure]:
             os.fsync(directory)
             os.close(directory)
 
-    ours = _files_per_second(site, lfns)
+    rate = _rate(site, lfns)
+    ours = rate.files_per_s
     with tempfile.TemporaryDirectory(dir=site.folder) as name:
         bare_folder = Path(name)
         bare = _bare_files_per_second(copy, lfns)
@@ -165,19 +173,50 @@ def _with_copier(site: Cluster) -> list[Figure]:
         Figure("builtin_bare_durable_files_per_s", "those with fsync", durable, "files/s"),
         Figure("builtin_ratio", "ours over bare", ours / bare, ""),
         Figure("builtin_durable_ratio", "ours over bare with fsync", ours / durable, ""),
+        *rate.costs("builtin"),
     ]
 
 
-def _files_per_second(site: Cluster, lfns: list[str]) -> float:
-    """How fast a running site stages files asked for in one request."""
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How fast a site stages, and the CPU time of its servers for one file."""
+
+    files_per_s: float
+    data_server_ms: float
+    redirector_ms: float
+
+    def costs(self, kind: str) -> list[Figure]:
+        """The CPU times as figures."""
+        node, head = "CPU of the data server for a file", "CPU of the redirector for a file"
+        return [
+            Figure(f"{kind}_data_server_ms", node, self.data_server_ms, "ms"),
+            Figure(f"{kind}_redirector_ms", head, self.redirector_ms, "ms"),
+        ]
+
+
+def _rate(site: Cluster, lfns: list[str]) -> Rate:
+    """How fast a site stages files asked for in one request."""
     try:
         site.start("redirector", "disk1")
+        node, head = (psutil.Process(site.processes[role].pid) for role in ("disk1", "redirector"))
         with grpc.insecure_channel(site.redirector_address) as channel:
             _wait_for_node(redirector_pb2_grpc.ClusterStub(channel))
             files = redirector_pb2_grpc.FilesStub(channel)
-            return len(lfns) / _seconds(partial(_stage, files, lfns))
+            used_s = _cpu_s(node), _cpu_s(head)
+            took_s = _seconds(partial(_stage, files, lfns))
+            return Rate(
+                len(lfns) / took_s,
+                (_cpu_s(node) - used_s[0]) / len(lfns) * 1e3,
+                (_cpu_s(head) - used_s[1]) / len(lfns) * 1e3,
+            )
     finally:
         site.stop()
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """CPU time of a process by itself, without its children."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def _stage(files: redirector_pb2_grpc.FilesStub, lfns: Sequence[str]) -> None:
@@ -208,6 +247,8 @@ def _bare_files_per_second(work: Callable[[str], None], lfns: Sequence[str]) -> 
 
 
 def _seconds(work: Callable[[], object]) -> float:
+    # What was written before is not to be charged to this.
+    os.sync()
     begun_s = time.perf_counter()
     work()
     return time.perf_counter() - begun_s
