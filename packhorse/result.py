@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,26 +10,25 @@ from common.errors import UsageError
 from packhorse.merging import MergeError, merge_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from packhorse.functions import Merge
     from packhorse.values import MissingRange, PacketRecord, SessionStatus
+    from protos.packhorse.v1 import packetizer_pb2 as pb
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WorkerFigures:
     """What one worker did. Times are seconds, summed over its packets."""
 
     worker: str
     host: str
-    packets: int
-    packets_local: int
-    entries: int
-    bytes_read: int
-    wait_s: float
-    open_s: float
-    read_s: float
-    compute_s: float
+    packets: int = 0
+    packets_local: int = 0
+    entries: int = 0
+    bytes_read: int = 0
+    wait_s: float = 0.0
+    open_s: float = 0.0
+    read_s: float = 0.0
+    compute_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +80,18 @@ class Result:
         return not self.missing
 
 
-def merge_parts(parts: Iterable[bytes], merge: Merge | None) -> Any:
-    """One value of the results that workers committed. Raises UsageError if they do not merge."""
-    value = None
-    for part in parts:
-        try:
-            value = merge_values(value, pickle.loads(part), merge)  # noqa: S301 - our own workers'
-        except MergeError as error:
-            raise UsageError(f"results of different workers: {error}") from error
-    return value
+def merge_part(value: Any, part: bytes, merge: Merge | None) -> Any:
+    """The value with one more of the results that workers committed.
+
+    Raises UsageError if they do not merge.
+    """
+    try:
+        return merge_values(value, pickle.loads(part), merge)  # noqa: S301 - our own workers'
+    except MergeError as error:
+        raise UsageError(f"results of different workers: {error}") from error
 
 
-def report_of(status: SessionStatus, records: Iterable[PacketRecord]) -> Report:
+def report_of(status: SessionStatus, workers: WorkerSums) -> Report:
     """The figures of a session that has ended."""
     return Report(
         session_id=status.session_id,
@@ -111,26 +109,30 @@ def report_of(status: SessionStatus, records: Iterable[PacketRecord]) -> Report:
         packets_retried=status.packets_retried,
         first_lease_s=status.first_lease_s,
         first_packet_s=status.first_packet_s,
-        workers=_figures(records),
+        workers=workers.figures(),
     )
 
 
-def _figures(records: Iterable[PacketRecord]) -> tuple[WorkerFigures, ...]:
-    by_worker: dict[str, list[PacketRecord]] = defaultdict(list)
-    for record in records:
-        by_worker[record.worker].append(record)
-    return tuple(
-        WorkerFigures(
-            worker=worker,
-            host=mine[0].host,
-            packets=len(mine),
-            packets_local=sum(record.local for record in mine),
-            entries=sum(record.stop - record.start for record in mine),
-            bytes_read=sum(record.bytes_read for record in mine),
-            wait_s=sum(record.wait_s for record in mine),
-            open_s=sum(record.open_s for record in mine),
-            read_s=sum(record.read_s for record in mine),
-            compute_s=sum(record.compute_s for record in mine),
-        )
-        for worker, mine in sorted(by_worker.items())
-    )
+class WorkerSums:
+    """Sums of packets' records by worker; there may be millions of records."""
+
+    def __init__(self) -> None:
+        self._figures: dict[str, WorkerFigures] = {}
+
+    def add(self, record: PacketRecord | pb.PacketRecord) -> None:
+        """Counts one packet."""
+        mine = self._figures.get(record.worker)
+        if mine is None:
+            mine = self._figures[record.worker] = WorkerFigures(record.worker, record.host)
+        mine.packets += 1
+        mine.packets_local += record.local
+        mine.entries += record.stop - record.start
+        mine.bytes_read += record.bytes_read
+        mine.wait_s += record.wait_s
+        mine.open_s += record.open_s
+        mine.read_s += record.read_s
+        mine.compute_s += record.compute_s
+
+    def figures(self) -> tuple[WorkerFigures, ...]:
+        """What each worker did, by name."""
+        return tuple(self._figures[worker] for worker in sorted(self._figures))

@@ -6,15 +6,16 @@ a restart of the packetizer. Whoever knows its id can watch it and fetch its res
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.errors import Refused, Unreachable
 from common.grpc_client import call
 from packhorse.aio.streams import reconnecting, replies
 from packhorse.functions import Work, dump_work, load_work, name_of
-from packhorse.result import Result, merge_parts, report_of
+from packhorse.result import Result, WorkerSums, merge_part, report_of
 from packhorse.values import PacketRecord, SessionStatus
 from protos.packhorse.v1 import packetizer_pb2 as pb
 
@@ -127,23 +128,29 @@ class AsyncSessions:
                 packetizer.GetFunction(pb.GetFunctionRequest(session_id=session_id)), name
             )
             merge = load_work(function.function).merge
+        value: Any = None
         stream = packetizer.GetResults(pb.GetResultsRequest(session_id=session_id))
-        async with contextlib.aclosing(replies(stream, name)) as messages:
-            value = merge_parts([part.result async for part in messages], merge)
-        return Result(value, status.missing, report_of(status, await self.records(session_id)))
+        async with contextlib.aclosing(replies(stream, name)) as parts:
+            async for part in parts:
+                value = await asyncio.to_thread(merge_part, value, part.result, merge)
+        workers = WorkerSums()
+        async with contextlib.aclosing(self._records(session_id)) as records:
+            async for record in records:
+                workers.add(record)
+        return Result(value, status.missing, report_of(status, workers))
 
     async def records(self, session_id: str) -> tuple[PacketRecord, ...]:
         """How every committed packet went, in the order of the commits; raises NotFound."""
+        async with contextlib.aclosing(self._records(session_id)) as records:
+            return tuple([PacketRecord.of(record) async for record in records])
+
+    async def _records(self, session_id: str) -> AsyncGenerator[pb.PacketRecord, None]:
         packetizer, name = await self._connection.packetizer()
         stream = packetizer.GetRecords(pb.GetRecordsRequest(session_id=session_id))
         async with contextlib.aclosing(replies(stream, name)) as messages:
-            return tuple(
-                [
-                    PacketRecord.of(record)
-                    async for message in messages
-                    for record in message.records
-                ]
-            )
+            async for message in messages:
+                for record in message.records:
+                    yield record
 
     async def list(self, *, active_only: bool = False) -> tuple[SessionStatus, ...]:
         """Every session the packetizer knows."""

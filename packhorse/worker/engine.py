@@ -139,6 +139,8 @@ class Engine:
         last = len(packets) - 1
         for number, packet in enumerate(packets):
             self._queue.append(_Queued(packet, message.commit_soon and number == last))
+        if self._stopping:
+            self._give_back_queue()
 
     def answered(self, answer: pb.CommitAnswer) -> None:
         """The packetizer counted a commit, or refused it."""
@@ -157,11 +159,7 @@ class Engine:
     def stop(self) -> None:
         """Give back what is not begun, commit what is done, and finish."""
         self._stopping = True
-        self._failures += [
-            failure(item.packet.lease_id, _Kind.KIND_UNDONE, "the worker stops")
-            for item in self._queue
-        ]
-        self._queue.clear()
+        self._give_back_queue()
         self._commit_now.update(self._sessions)
         self.finished = self.finished or self._connected_s is None
 
@@ -253,6 +251,13 @@ class Engine:
             partial = Partial(session_id, merge, self._max_result_bytes)
             session = self._sessions[session_id] = _Session(work, problem, partial)
         return session
+
+    def _give_back_queue(self) -> None:
+        self._failures += [
+            failure(item.packet.lease_id, _Kind.KIND_UNDONE, "the worker stops")
+            for item in self._queue
+        ]
+        self._queue.clear()
 
     def _get_function_ready(self) -> None:
         with contextlib.suppress(PackhorseError):

@@ -312,7 +312,10 @@ def test_a_worker_that_stops_gives_back_commits_and_waits_for_the_answer() -> No
     (commit,) = world.commits()
     assert leases_of(commit) == [1]
     assert not world.engine.finished
-    assert world.sent[-1].want <= 1
+    world.give(4)
+    world.engine.settle()
+    assert not world.engine.has_work
+    assert {one.lease_id for one in world.failures()} == {2, 3, 4}
     world.answer(commit)
     assert world.engine.finished
 
