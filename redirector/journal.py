@@ -5,7 +5,7 @@ while a commit is on its way to the disk, further batches gather, and the next
 commit takes them all. Whoever waits for a batch is told when it is on disk, or
 that it is not. What could not be written (the disk is full) is written again
 later, before anything newer: the disk may lag behind the head, but it never
-gets the order wrong.
+gets the order wrong. Only the history of recalls is given up then.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import logging
 from typing import TYPE_CHECKING, NoReturn
 
 from common.errors import PackhorseError
+from redirector.core.instructions import SaveRecall
 from redirector.store.durable import write_all
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class Journal:
             batch, self._unwritten = self._unwritten, []
             waiting, self._waiting = self._waiting, []
             if not await self._write(batch, waiting):
-                self._unwritten[:0] = batch
+                # History is not worth filling the memory while the disk is full.
+                self._unwritten[:0] = [one for one in batch if not isinstance(one, SaveRecall)]
                 await asyncio.sleep(self._retry_s)
                 self._wake.set()
             else:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from contextlib import aclosing
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from common.errors import TimedOut, Unreachable
 from protos.packhorse.v1 import redirector_pb2 as pb
@@ -19,7 +19,7 @@ from redirector.core.states import NodeState
 from redirector.merging import merged
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
 
     from protos.packhorse.v1 import types_pb2
     from redirector.core.figures import NodeFigures
@@ -55,6 +55,9 @@ class Eviction(NamedTuple):
     refused: list[tuple[str, str]]  # (lfn, reason)
 
 
+_File = TypeVar("_File", "types_pb2.FileInfo", pb.ArchiveFile)
+
+
 class _Batch(NamedTuple):
     lfns: Sequence[str]
     attempt: int = 1
@@ -87,17 +90,13 @@ class Questions:
             _Batch(lfns[start : start + EXAMINE_BATCH])
             for start in range(0, len(lfns), EXAMINE_BATCH)
         )
-        nodes = [
-            node
-            for node in self._runner.head.nodes(self._runner.now_s())
-            if node.state is NodeState.UP and node.connection is not None
-        ]
-        answers = merged(
-            self._examine_at(node, batches) for node in nodes for _ in range(EXAMINE_AT_ONCE)
-        )
-        async with aclosing(answers):
-            async for files in answers:
-                yield files
+        while batches and (links := self._links_up()):
+            answers = merged(
+                self._examine_at(link, batches) for link in links for _ in range(EXAMINE_AT_ONCE)
+            )
+            async with aclosing(answers):
+                async for files in answers:
+                    yield files
         for batch in batches:
             yield [_not_told(lfn) for lfn in batch.lfns]
 
@@ -151,10 +150,7 @@ class Questions:
                 answers = self._describe_batch(link, batch, wait_for_content=wait_for_content)
                 async with aclosing(answers):
                     async for piece in answers:
-                        files = [file for file in piece.files if file.lfn in unanswered]
-                        for file in files:
-                            unanswered.pop(file.lfn, None)
-                        if files:
+                        if files := _taken(piece.files, unanswered):
                             yield Description(files, ())
             if unanswered:
                 yield Description((), list(unanswered))
@@ -177,12 +173,18 @@ class Questions:
         except (Unreachable, TimedOut) as error:
             log.warning("describing %d files: %s", len(lfns), error)
 
+    def _links_up(self) -> list[Link]:
+        """The links of all nodes that are up."""
+        nodes = self._runner.head.nodes(self._runner.now_s())
+        connections = [node.connection for node in nodes if node.state is NodeState.UP]
+        links = [self._runner.links.get(one) for one in connections if one is not None]
+        return [link for link in links if link is not None and not link.is_closed]
+
     async def _examine_at(
-        self, node: NodeFigures, batches: deque[_Batch]
+        self, link: Link, batches: deque[_Batch]
     ) -> AsyncGenerator[list[pb.ArchiveFile], None]:
         """Works off batches until there are none, or the node answers no more."""
-        link = None if node.connection is None else self._runner.links.get(node.connection)
-        while batches and link is not None and not link.is_closed:
+        while batches and not link.is_closed:
             batch = batches.popleft()
             unanswered = dict.fromkeys(batch.lfns)
 
@@ -192,13 +194,10 @@ class Questions:
             try:
                 async with aclosing(link.ask(command, SLOW_ANSWER_TIMEOUT_S)) as pieces:
                     async for piece in pieces:
-                        files = [file for file in piece.files if file.lfn in unanswered]
-                        for file in files:
-                            unanswered.pop(file.lfn, None)
-                        yield files
+                        yield _taken(piece.files, unanswered)
             except (Unreachable, TimedOut) as error:
                 log.warning("asking the archive about %d files: %s", len(unanswered), error)
-                if batch.attempt < EXAMINE_ATTEMPTS:
+                if unanswered and batch.attempt < EXAMINE_ATTEMPTS:
                     batches.append(_Batch(list(unanswered), batch.attempt + 1))
                     return
             if unanswered:
@@ -228,6 +227,16 @@ class Questions:
             unanswered.pop(lfn, None)
         answer.refused.extend((lfn, reason) for lfn in unanswered)
         return answer
+
+
+def _taken(files: Iterable[_File], unanswered: dict[str, None]) -> list[_File]:
+    """Those of the files that were asked about and not answered yet; now they are."""
+    taken = []
+    for file in files:
+        if file.lfn in unanswered:
+            del unanswered[file.lfn]
+            taken.append(file)
+    return taken
 
 
 def _not_told(lfn: str) -> pb.ArchiveFile:

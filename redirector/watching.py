@@ -36,6 +36,11 @@ class Subscription:
         self._error: PackhorseError | None = None
         self._ready = asyncio.Event()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing left to tell, now or later."""
+        return self._ended and not self._buffer and not self._overrun
+
     async def take(self) -> list[FileEvent] | None:
         """Waits for events and takes all there are. Empty: the reader fell behind. None: the end.
 

@@ -224,8 +224,8 @@ def check_quota(
     unknown = ""
     if volume.files_of_unknown_size:
         unknown = (
-            f" ({volume.files_of_unknown_size:,} files of unknown size counted as "
-            f"{format_size(assumed_bytes)} each)"
+            f" (files of unknown size: {volume.files_of_unknown_size:,}, "
+            f"counted as {format_size(assumed_bytes)} each)"
         )
     raise QuotaExceeded(
         f"dataset {header.name}: group {header.group} may register {format_size(quota_bytes)} and "

@@ -17,6 +17,31 @@ if TYPE_CHECKING:
 
 #: Events in one message: well below the largest message, for names of any length.
 PIECE_EVENTS = 2_000
+#: A watcher gets this many messages at once, and then so many a second. Between
+#: them events gather, for at a thousand recalls a second a message for each event
+#: of each watcher would cost more than the recalls.
+BURST_MESSAGES = 20
+MESSAGES_PER_S = 50.0
+
+
+class Pace:
+    """Lets a few go at once, and then only so many a second."""
+
+    def __init__(self, burst: float = BURST_MESSAGES, per_s: float = MESSAGES_PER_S) -> None:
+        self._clock = asyncio.get_running_loop()
+        self._burst = burst
+        self._per_s = per_s
+        self._credit = burst
+        self.counted_s = self._clock.time()
+
+    async def step(self) -> None:
+        """Waits until the next one may go."""
+        now_s = self._clock.time()
+        earned = (now_s - self.counted_s) * self._per_s
+        self._credit = min(self._burst, self._credit + earned) - 1
+        self.counted_s = now_s
+        if self._credit < 0:
+            await asyncio.sleep(-self._credit / self._per_s)
 
 
 async def watch(
@@ -47,10 +72,13 @@ async def watch(
         if different is not None:
             async for reply in _snapshot(runner, different):
                 yield reply
+        pace = Pace()
         while (events := await subscription.take()) is not None:
             if events:
                 for reply in _pieces([wire.event_message(event) for event in events]):
                     yield reply
+                if not subscription.is_over:
+                    await pace.step()
             elif different is None:
                 raise Refused(
                     "this watcher of all files reads more slowly than things happen; watch again"

@@ -127,7 +127,7 @@ def test_a_group_may_register_up_to_its_quota() -> None:
     check_quota(header, volume, others_bytes=30, quota_bytes=100, assumed_bytes=10)
     with pytest.raises(QuotaExceeded) as caught:
         check_quota(header, volume, others_bytes=31, quota_bytes=100, assumed_bytes=10)
-    for number in ("31 B", "100 B", "70 B", "1 files of unknown size counted as 10 B"):
+    for number in ("31 B", "100 B", "70 B", "files of unknown size: 1, counted as 10 B each"):
         assert number in str(caught.value)
 
 
