@@ -74,11 +74,9 @@ class AsyncStaging:
         """How far it is: now, at every change, and once more when all has ended."""
         tally = _Tally(self.files)
         changed = asyncio.Event()
-        watchers = [
-            asyncio.create_task(self._follow(request_id, tally, changed))
-            for request_id in self.request_ids
-        ]
-        everything = asyncio.gather(*watchers)
+        everything = asyncio.gather(
+            *(self._follow(request_id, tally, changed) for request_id in self.request_ids)
+        )
         everything.add_done_callback(lambda _: changed.set())
         try:
             while not everything.done():
@@ -90,7 +88,7 @@ class AsyncStaging:
             yield await self._final(tally)
         finally:
             everything.cancel()
-            await asyncio.gather(*watchers, return_exceptions=True)
+            await asyncio.gather(everything, return_exceptions=True)
 
     async def requests(self, *, with_files: bool = False) -> list[StageRequest]:
         """The requests as they stand now."""
