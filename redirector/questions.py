@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DESCRIBE_BATCH = 500
+#: Smaller, for files may have to be looked into before the answer.
+INSPECT_BATCH = 100
 #: Smaller, for every file may cost a command of its own.
 EXAMINE_BATCH = 50
 #: Batches that a node examines at a time.
@@ -143,8 +145,9 @@ class Questions:
         self, connection: int, lfns: Sequence[str], *, wait_for_content: bool
     ) -> AsyncGenerator[Description, None]:
         link = self._runner.links.get(connection)
-        for start in range(0, len(lfns), DESCRIBE_BATCH):
-            batch = lfns[start : start + DESCRIBE_BATCH]
+        size = INSPECT_BATCH if wait_for_content else DESCRIBE_BATCH
+        for start in range(0, len(lfns), size):
+            batch = lfns[start : start + size]
             unanswered = dict.fromkeys(batch)
             if link is not None:
                 answers = self._describe_batch(link, batch, wait_for_content=wait_for_content)
