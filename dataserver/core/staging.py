@@ -1,9 +1,9 @@
 """The recalls of this node: queue, slots, and room for each.
 
-A recall waits for a slot, learns the file's size if the archive can tell, reserves
-room, and copies; then the slot is free for the next one while the file is verified
-and published. Room is granted in the order it was asked for: nobody overtakes. A
-recall for which there is no room, not even after purging all that may go, fails at
+A recall waits for a slot, learns the file's size and checksum if the archive can tell,
+reserves room, and copies; then the slot is free for the next one while the file is
+verified and published. Room is granted in the order it was asked for: nobody overtakes.
+A recall for which there is no room, not even after purging all that may go, fails at
 once and says what fills the pool.
 
 A file of unknown size starts with the reservation the redirector counted for it, which
@@ -287,7 +287,7 @@ class Staging:
                 self._end(recall, Failure(FailureKind.TRANSIENT, why), now_s)
             elif replica is not None or self._in_slot >= self._slots:
                 blocked.append(recall)
-            elif recall.size_bytes is None and self._examines:
+            elif self._examines and _has_unknowns(recall):
                 self._move(recall, "examine", now_s)
                 self._out.append(Examine(recall.recall_id, recall.lfn))
             else:
@@ -438,6 +438,15 @@ class Staging:
         assert self._wishes.keys() <= {
             one.recall_id for one in by_state.get(RecallState.COPYING, ())
         }
+
+
+def _has_unknowns(recall: Recall) -> bool:
+    """Whether the archive should be asked before a recall begins.
+
+    Also about a file of known size: without the archive's checksum nothing could tell
+    a wrong copy of the right size.
+    """
+    return recall.size_bytes is None or recall.checksum is None
 
 
 def _wrong_size(what: str, recall: Recall, size_bytes: int) -> Failure:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
+from dataserver.checksum import Checksum
 from dataserver.core import events as ev
 from dataserver.core import instructions as do
 from dataserver.core.failure import Failure, FailureKind
@@ -48,10 +49,10 @@ class Driven:
         self(ev.Welcomed(lease_s, self.now_s))
         self(ev.PinsOrdered((), complete=True))
 
-    def order(self, lfn: str, size_bytes: int | None = 100, reserve_bytes: int = 0) -> list[Instruction]:
-        return self(
-            ev.RecallOrdered(f"r{lfn}", lfn, size_bytes, reserve_bytes=reserve_bytes)
-        )
+    def order(
+        self, lfn: str, size_bytes: int | None = 100, reserve_bytes: int = 0
+    ) -> list[Instruction]:
+        return self(ev.RecallOrdered(f"r{lfn}", lfn, size_bytes, reserve_bytes=reserve_bytes))
 
     def stage(self, lfn: str, size_bytes: int = 100) -> None:
         self.order(lfn, size_bytes)
@@ -99,7 +100,17 @@ def test_a_recall_is_examined_reserved_copied_verified_and_published_in_turn() -
 def test_what_is_known_already_is_not_asked_of_the_archive() -> None:
     node = Driven(examines=True)
     node.welcome()
-    only(node.order("/a", 100), do.Copy)
+    told = Checksum("adler32", "07a6c902")
+    only(node(ev.RecallOrdered("r/a", "/a", 100, told)), do.Copy)
+
+
+def test_the_archive_is_asked_for_the_checksum_even_of_a_file_of_known_size() -> None:
+    node = Driven(examines=True)
+    node.welcome()
+    only(node.order("/a", 100), do.Examine)
+    told = Checksum("adler32", "07a6c902")
+    only(node(ev.Examined("r/a", 100, told)), do.Copy)
+    assert only(node(ev.Copied("r/a", 100)), do.Verify).checksum == told
 
 
 def test_a_file_held_already_is_reported_at_once_even_if_all_slots_are_taken() -> None:
@@ -453,9 +464,7 @@ def test_an_eviction_is_answered_when_the_files_are_gone() -> None:
     order = ev.EvictionOrdered(7, ("/old0", "/old1", "/nowhere", "/old0"))
     assert only(node(order), do.RemoveFiles).lfns == ("/old0",)
     told = only(node(ev.Removed(("/old0",))), do.TellEvicted)
-    assert told == do.TellEvicted(
-        7, ("/old0",), (("/old1", "open"), ("/nowhere", "not held here"))
-    )
+    assert told == do.TellEvicted(7, ("/old0",), (("/old1", "open"), ("/nowhere", "not held here")))
 
 
 def test_an_eviction_before_the_pins_are_known_is_refused() -> None:
