@@ -77,7 +77,7 @@ class Handout:
         self._writing: dict[tuple[str, int], KeepCommit] = {}
         #: Worker -> commits that were kept, whether replaced since or not.
         self._kept: dict[str, Ranges] = {}
-        #: Worker -> those of them that no later one has replaced.
+        #: Worker -> those of them that no later one replaces, on disk or on its way there.
         self._standing: dict[str, set[int]] = {}
         for worker, commit_ids in commits.items():
             self._kept[worker] = Ranges((number, number + 1) for number in commit_ids)
@@ -239,6 +239,8 @@ class Handout:
             self._books.progress(),
         )
         self._writing[worker.name, commit_id] = keep
+        # Spoken for from here on, so that no other commit replaces them too.
+        self._standing.get(worker.name, set()).difference_update(keep.supersedes)
         self._outbox.add(keep)
 
     def _why_not(self, worker: Worker, commit: CommitOffered, mine: Sequence[Lease]) -> str:
@@ -274,13 +276,11 @@ class Handout:
         for file in dict.fromkeys(lease.file for lease in keep.leases):
             self._books.settle_if_done(file)
         self._kept.setdefault(worker, Ranges()).add(commit_id, commit_id + 1)
-        standing = self._standing.setdefault(worker, set())
-        standing.add(commit_id)
-        standing.difference_update(keep.supersedes)
+        self._standing.setdefault(worker, set()).add(commit_id)
         self._outbox.add(AnswerCommit(worker, commit_id, accepted=True))
 
     def not_kept(self, worker: str, commit_id: int, problem: str) -> None:
-        """A commit could not be written: it does not count."""
+        """A commit could not be written: it does not count, and the session is about to fail."""
         keep = self._writing.pop((worker, commit_id), None)
         if keep is None:
             return
@@ -324,10 +324,8 @@ class Handout:
             self._books.file_is_bad(file, reason)
 
     def lost(self, leases: Iterable[Lease], reason: str, now_s: float) -> None:
-        """A worker died with these in its hands. What is being written is safe."""
+        """A worker died with these in its hands, none of them being committed."""
         for lease in leases:
-            if lease.is_committing:
-                continue
             self._books.packets_retried += 1
             tried = lease.tried + 1
             if lease.is_alone and tried >= self._attempts:

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 _SHARE = 4
 #: The shortest packet, in packet times.
 _SHORTEST = 0.05
-#: The first packet of a worker, as long as nobody's speed is known.
-_FIRST_BYTES = 1 << 20
+#: The first packet of a worker, as long as nobody's speed is known: so many bytes,
+#: and of a small file a part, because few bytes may be much work.
+_FIRST_BYTES = 1 << 18
+_FIRST_PART = 16
 #: The same, if others of the session were measured: in packet times at their speed.
 _FIRST = 0.1
 
@@ -60,7 +62,7 @@ class ByTime:
         if not rate:
             typical = crew.typical_rate
             if not typical:
-                return _entries_in(file, _FIRST_BYTES)
+                return _first_entries(file)
             return int(typical * _FIRST * time_s)
         time_s = min(time_s, remaining / (crew.total_rate * _SHARE))
         return int(rate * max(time_s, _SHORTEST * self._packet_time_s))
@@ -79,7 +81,8 @@ class Fixed:
         return self._entries
 
 
-def _entries_in(file: WorkFile, size_bytes: int) -> int:
-    if file.size_bytes <= size_bytes:
-        return file.entries
-    return max(1, file.entries * size_bytes // file.size_bytes)
+def _first_entries(file: WorkFile) -> int:
+    return min(
+        file.entries // _FIRST_PART,
+        file.entries * _FIRST_BYTES // max(file.size_bytes, 1),
+    )

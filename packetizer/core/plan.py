@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _NAMES_SHOWN = 5
 
 
-class Unplannable(Exception):  # noqa: N818 - it is a finding, not a fault
+class Unplannable(Exception):
     """No work can be planned on a file; the text says why, in one line."""
 
 
