@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 from grpc import aio
 
+from common.address import split_address
 from common.errors import ConfigError, PackhorseError
 from common.grpc_options import CODE_KEY, DEFAULT_MAX_MESSAGE_BYTES, fit_message, server_options
 
@@ -50,17 +51,6 @@ def make_server(
     except RuntimeError as error:
         raise ConfigError(f"cannot listen on {listen}: {error}") from error
     return server, f"{host}:{bound_port}"
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """HOST:PORT in two; an IPv6 host keeps its brackets. Raises `ConfigError`."""
-    host, colon, port = address.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ConfigError(f"{address!r} is not an address: HOST:PORT is needed, as in head:1213")
-    if ":" in host and not bracketed:
-        raise ConfigError(f"{address!r} is not an address: write an IPv6 host as [{host}]")
-    return host, int(port)
 
 
 def _ask_whether_free(listen: str, host: str, port: int) -> None:

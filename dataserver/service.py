@@ -16,10 +16,11 @@ import secrets
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
+from common.address import split_address
 from common.clock import Clock
 from common.command import Janitor
 from common.errors import PackhorseError
-from common.grpc_server import make_server, split_address
+from common.grpc_server import make_server
 from dataserver import adopt
 from dataserver.archive import Archive
 from dataserver.catalogue import Catalogue

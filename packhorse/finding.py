@@ -6,10 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from common.address import callable_address, split_address
 from common.config.load import load
-from common.config.table import callable_address
 from common.errors import ConfigError, UsageError
-from common.grpc_server import split_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

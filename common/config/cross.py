@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from common.address import split_address
 from common.config.places import Problem, dotted
-from common.config.table import split_address
 from common.names import normalise_prefix
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any
 
+from common.address import callable_address
 from common.config.redirector import RedirectorConfig
-from common.config.table import callable_address
 
 if TYPE_CHECKING:
     from common.config.lines import KeyPath

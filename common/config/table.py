@@ -13,6 +13,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
 
+from common.address import split_address
 from common.command.template import check_template
 from common.errors import ConfigError, NameRefused
 from common.names import normalise_prefix
@@ -40,30 +41,22 @@ def _absolute_path(value: object) -> object:
     return Path(value)
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """Host and port of `"HOST:PORT"` or `"[::1]:PORT"`. Raises ValueError."""
-    match = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", address)
-    if match is None or int(match[2]) > 65535:
-        raise ValueError(f'{address!r} is no address; write it like "127.0.0.1:1213"')
-    return match[1], int(match[2])
-
-
-def callable_address(listen: str) -> str:
-    """Where a neighbour on the same machine finds the door that listens there."""
-    host, _, port = listen.rpartition(":")
-    loopback = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 (read, not listened at)
-    return f"{loopback.get(host, host)}:{port}"
-
-
 def _listen_address(value: object) -> object:
-    split_address(str(value))
+    _split(value)
     return value
 
 
 def _peer_address(value: object) -> object:
-    if split_address(str(value))[1] == 0:
+    if _split(value)[1] == 0:
         raise ValueError(f"{value!r} has port 0, which nobody can call; give the real port")
     return value
+
+
+def _split(value: object) -> tuple[str, int]:
+    try:
+        return split_address(str(value))
+    except ConfigError as error:
+        raise ValueError(error.message) from None
 
 
 def _export(value: object) -> object:

@@ -8,8 +8,9 @@ import logging
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from common.address import split_address
 from common.errors import PackhorseError, UsageError
-from common.grpc_server import INTERNAL_ERROR, split_address
+from common.grpc_server import INTERNAL_ERROR
 from protos.packhorse.v1 import redirector_pb2 as pb
 from protos.packhorse.v1 import redirector_pb2_grpc as pb_grpc
 from redirector.core.events import DrainAsked, NodeLost

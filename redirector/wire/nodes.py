@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from common.address import split_address
 from common.errors import UsageError
-from common.grpc_server import split_address
 from common.names import normalise_all
 from protos.packhorse.v1 import redirector_pb2 as pb
 from redirector.core import events, instructions

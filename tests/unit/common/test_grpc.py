@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
+from common.address import split_address
 from common.errors import (
     ConfigError,
     NotFound,
@@ -24,7 +25,7 @@ from common.errors import (
     all_errors,
 )
 from common.grpc_client import answers_from, call, open_channel
-from common.grpc_server import INTERNAL_ERROR, make_server, split_address
+from common.grpc_server import INTERNAL_ERROR, make_server
 from protos.packhorse.v1 import redirector_pb2 as pb
 from protos.packhorse.v1 import redirector_pb2_grpc as rpc
 

@@ -77,7 +77,7 @@ def test_values_are_written_as_the_file_would_have_them(path: Path) -> None:
     [
         ("REDIRECTR__LISTEN", "x", 'redirectr: unknown key; did you mean "redirector"?'),
         ("REDIRECTOR__LISTN", "x", 'redirector.listn: unknown key; did you mean "listen"?'),
-        ("REDIRECTOR__LISTEN", "x", "redirector.listen: 'x' is no address"),
+        ("REDIRECTOR__LISTEN", "x", "redirector.listen: 'x' is not an address"),
         ("DATASERVER__DISK3__QUOTA", "1GB", 'no such data server; did you mean "disk2"?'),
         (
             "DATASERVER__DISK2__SLOTS",

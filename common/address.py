@@ -1,0 +1,23 @@
+"""Where doors are: HOST:PORT, and what becomes of it on another machine."""
+
+from __future__ import annotations
+
+from common.errors import ConfigError
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """HOST:PORT in two; an IPv6 host keeps its brackets. Raises `ConfigError`."""
+    host, colon, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(f"{address!r} is not an address: HOST:PORT is needed, as in head:1213")
+    if ":" in host and not bracketed:
+        raise ConfigError(f"{address!r} is not an address: write an IPv6 host as [{host}]")
+    return host, int(port)
+
+
+def callable_address(listen: str) -> str:
+    """Where a neighbour on the same machine finds the door that listens there."""
+    host, _, port = listen.rpartition(":")
+    loopback = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - read, not listened at
+    return f"{loopback.get(host, host)}:{port}"
