@@ -1,7 +1,8 @@
 """A site of real processes on loopback, for tests that kill and restart them.
 
 Every server is started by the command line, as a site would, with one configuration
-file. Ports are chosen once and kept over restarts, as a site's would be.
+file. Ports are chosen once and kept over restarts, as a site's would be. All that a
+site starts bears its mark, so that nothing of it stays unnoticed at the end.
 """
 
 from __future__ import annotations
@@ -9,30 +10,44 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import packhorse
+from packhorse.values import NodeState
+from tests.support.processes import bearing
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 
 
+#: The variable that marks the processes of a site.
+MARK = "PACKHORSE_SITE_UNDER_TEST"
+#: Below the ports that the kernel gives to outgoing connections: one of those could
+#: take a server's port while that server is being restarted.
+FIRST_PORT, LAST_PORT = 10_000, 32_000
+
+
 def free_port() -> int:
     """A loopback port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        port = random.randint(FIRST_PORT, LAST_PORT)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass
@@ -46,7 +61,7 @@ class Node:
 
 @dataclass
 class Cluster:
-    """The processes of one site, below `folder`."""
+    """The processes of one site, below `folder`; without a packetizer if that is None."""
 
     folder: Path
     nodes: list[Node]
@@ -54,7 +69,7 @@ class Cluster:
     statcmd: list[str] | None = None
     mss: Mapping[str, object] = field(default_factory=dict)
     redirector: Mapping[str, object] = field(default_factory=dict)
-    packetizer: Mapping[str, object] = field(default_factory=dict)
+    packetizer: Mapping[str, object] | None = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -65,9 +80,11 @@ class Cluster:
         self.config = self.folder / "site.toml"
         self.config.write_text("\n".join(self._tables()))
 
-    def pool(self, node: str) -> Path:
-        """The pool directory of a node."""
-        return self.folder / "pools" / node
+    @property
+    def roles(self) -> list[str]:
+        """What `start` starts: "redirector", the nodes' names, "packetizer"."""
+        nodes = [node.name for node in self.nodes]
+        return ["redirector", *nodes, *(["packetizer"] if self.packetizer is not None else [])]
 
     def _tables(self) -> Iterator[str]:
         yield "[mss]"
@@ -84,9 +101,16 @@ class Cluster:
             own = {"pool": str(self.pool(node.name)), "quota": node.quota, "host": node.name}
             own["listen"] = f"127.0.0.1:{free_port()}"
             yield from _rows({**own, **node.extra})
-        yield "[packetizer]"
-        own = {"listen": self.packetizer_address, "state": str(self.folder / "packetizer")}
-        yield from _rows({**own, **self.packetizer})
+        if self.packetizer is not None:
+            yield "[packetizer]"
+            own = {"listen": self.packetizer_address, "state": str(self.folder / "packetizer")}
+            yield from _rows({**own, **self.packetizer})
+
+    # --- its files ----------------------------------------------------------
+
+    def pool(self, node: str) -> Path:
+        """The pool directory of a node."""
+        return self.folder / "pools" / node
 
     def write(self, lfn: str, content: bytes) -> Path:
         """Puts a file into the archive."""
@@ -95,14 +119,41 @@ class Cluster:
         path.write_bytes(content)
         return path
 
-    def start(self, *roles: str) -> None:
-        """Starts roles (all by default): "redirector", "packetizer", or a node's name."""
-        for role in roles or ("redirector", *(node.name for node in self.nodes), "packetizer"):
-            argv = [role] if role in {"redirector", "packetizer"} else ["dataserver", "--name", role]
-            self.processes[role] = self.spawn(*argv, log=role)
-            _wait_until_ready(self.processes[role], self.folder / f"{role}.log")
+    def holders(self, lfn: str) -> list[str]:
+        """The nodes in whose pools a file lies, whatever they say themselves."""
+        return [one.name for one in self.nodes if (self.pool(one.name) / lfn.lstrip("/")).exists()]
 
-    def spawn(self, *argv: str, log: str) -> subprocess.Popen[str]:
+    def incoming(self) -> list[Path]:
+        """All that lies in the nodes' incoming directories."""
+        return [
+            path for node in self.nodes for path in (self.pool(node.name) / ".incoming").glob("*")
+        ]
+
+    def log(self, role: str) -> str:
+        """What a server has logged, over all its lives."""
+        return (self.folder / f"{role}.log").read_text(errors="replace")
+
+    def logs(self) -> str:
+        """The end of what every server logged, for the message of a failing test."""
+        found = sorted(self.folder.glob("*.log"))
+        return "\n".join(f"--- {path.name}\n{self.log(path.stem)[-4000:]}" for path in found)
+
+    # --- its processes ------------------------------------------------------
+
+    def start(self, *roles: str) -> None:
+        """Starts roles (all by default), all at a time; returns when they are ready."""
+        wanted = roles or self.roles
+        for role in wanted:
+            argv = (
+                [role] if role in {"redirector", "packetizer"} else ["dataserver", "--name", role]
+            )
+            self.processes[role] = self.spawn(*argv, log=role)
+        for role in wanted:
+            _wait_until_ready(self.processes[role], partial(self.log, role))
+
+    def spawn(
+        self, *argv: str, log: str, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[str]:
         """Starts `packhorse ARGV --config …` in a process group of its own."""
         with (self.folder / f"{log}.log").open("a") as stderr:
             return subprocess.Popen(
@@ -111,8 +162,25 @@ class Cluster:
                 stderr=stderr,
                 text=True,
                 start_new_session=True,
-                env={**os.environ, "PACKHORSE_LOG": "INFO"},
+                env={**os.environ, "PACKHORSE_LOG": "INFO", MARK: self._mark, **(env or {})},
             )
+
+    def run(
+        self,
+        *argv: str | bytes,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float = START_TIMEOUT_S,
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs `packhorse ARGV --config …` to its end, in the site's folder."""
+        return subprocess.run(
+            [sys.executable, "-m", "packhorse", *argv, "--config", str(self.config)],
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            cwd=self.folder,
+            env={**os.environ, MARK: self._mark, **(env or {})},
+        )
 
     def kill(self, role: str) -> None:
         """kill -9, and nothing but the one process."""
@@ -125,42 +193,68 @@ class Cluster:
         self.kill(role)
         self.start(role)
 
-    def stop(self) -> None:
-        """Ends every process, politely first."""
-        for process in self.processes.values():
+    def stop(self, *roles: str) -> None:
+        """Ends processes (all by default), politely; raises AssertionError for one that hangs."""
+        ending = {role: self.processes.pop(role) for role in roles or list(self.processes)}
+        for process in ending.values():
             process.terminate()
-        for role, process in self.processes.items():
+        hung = []
+        for role, process in ending.items():
             try:
                 process.communicate(timeout=STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
-                raise AssertionError(f"{role} did not stop in {STOP_TIMEOUT_S} s") from None
-        self.processes.clear()
+                hung.append(role)
+        assert not hung, f"{hung} did not stop in {STOP_TIMEOUT_S} s"
+
+    def commands(self, *nodes: str) -> dict[int, str]:
+        """The living processes of the stage and other commands of nodes (all by default)."""
+        pools = [self.pool(node) for node in nodes or [node.name for node in self.nodes]]
+        ids = [path for pool in pools if (path := pool / ".packhorse" / "pool_id").exists()]
+        return bearing(*(f"PACKHORSE_COMMAND_ID=pool-{path.read_text().strip()}/" for path in ids))
+
+    def strays(self) -> dict[int, str]:
+        """The living processes that servers of this site started; for when none should be."""
+        return {**bearing(f"{MARK}={self._mark}"), **self.commands()}
+
+    @property
+    def _mark(self) -> str:
+        return f"{self.folder}/"
 
     def connect(self) -> packhorse.Site:
         """A client of this site."""
         return packhorse.connect(config=self.config)
 
-    def logs(self) -> str:
-        """What every server logged, for the message of a failing test."""
-        return "\n".join(
-            f"--- {path.name}\n{path.read_text(errors='replace')[-4000:]}"
-            for path in sorted(self.folder.glob("*.log"))
-        )
-
 
 @contextlib.contextmanager
 def running(cluster: Cluster) -> Iterator[Cluster]:
-    """Starts the whole site, and ends it whatever happens."""
+    """Starts the whole site, and ends it whatever happens; nothing of it may stay."""
     try:
         cluster.start()
         yield cluster
+        cluster.stop()
+        eventually(lambda: not cluster.strays())
+        assert cluster.incoming() == []
+        assert [role for role in cluster.roles if "Traceback" in cluster.log(role)] == []
     except BaseException:
         print(cluster.logs(), file=sys.stderr)
         raise
     finally:
         cluster.stop()
+        for pid in cluster.strays():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def install(scripts: Path, folder: Path) -> Path:
+    """Copies a directory of scripts to where a test may use it up; returns the copy."""
+    return Path(shutil.copytree(scripts, folder / "bin"))
+
+
+def until_joined(site: packhorse.Site, nodes: int) -> None:
+    """Waits until so many data servers are up."""
+    eventually(lambda: [node.state for node in site.nodes()].count(NodeState.UP) == nodes)
 
 
 def _rows(table: Mapping[str, object]) -> Iterator[str]:
@@ -177,15 +271,16 @@ def _toml(value: object) -> str:
     return json.dumps(value)
 
 
-def _wait_until_ready(process: subprocess.Popen[str], log: Path) -> None:
+def _wait_until_ready(process: subprocess.Popen[str], log: Callable[[], str]) -> None:
     """Reads the server's one line that says it is ready; then lets go of its stdout."""
-    assert process.stdout is not None
+    stdout = process.stdout
+    assert stdout is not None
     lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.append(process.stdout.readline()), daemon=True)
+    reader = threading.Thread(target=lambda: lines.append(stdout.readline()), daemon=True)
     reader.start()
     reader.join(START_TIMEOUT_S)
     if not lines or not lines[0]:
         process.kill()
         process.communicate()
-        raise AssertionError(f"not ready: {process.args}\n{log.read_text(errors='replace')}")
+        raise AssertionError(f"not ready: {process.args!r}\n{log()}")
     assert "ready" in json.loads(lines[0])
