@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING
 
 import packhorse
 from packhorse.values import NodeState
+from tests.support.patience import eventually
 from tests.support.processes import bearing
-from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
