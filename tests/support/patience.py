@@ -1,29 +1,26 @@
-"""Waiting for what sends no word: processes, files, and a server's own state."""
+"""Waiting for something to become so, in tests of processes that cannot be awaited."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-TIMEOUT_S = 30.0
+T = TypeVar("T")
 
-
-async def becomes_true(what: Callable[[], object], timeout_s: float = TIMEOUT_S) -> None:
-    """Looks again and again until something is true; raises TimeoutError."""
-    async with asyncio.timeout(timeout_s):
-        while not what():  # noqa: ASYNC110 - nobody tells us
-            await asyncio.sleep(0.01)
+FIRST_PAUSE_S = 0.005
+LONGEST_PAUSE_S = 0.1
 
 
-async def text_appears(path: Path) -> str:
-    """Waits until a script has written something into a file; what it is."""
-
-    def found() -> str:
-        return path.read_text().strip() if path.exists() else ""
-
-    await becomes_true(found)
-    return found()
+def eventually(condition: Callable[[], T], timeout_s: float = 30.0) -> T:
+    """Asks until the answer is true, and returns it; raises AssertionError with the last one."""
+    deadline_s = time.monotonic() + timeout_s
+    pause_s = FIRST_PAUSE_S
+    while not (answer := condition()):
+        if time.monotonic() >= deadline_s:
+            raise AssertionError(f"still {answer!r} after {timeout_s:g} s")
+        time.sleep(pause_s)
+        pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
+    return answer
