@@ -82,12 +82,14 @@ def reconcile(disk: PoolDisk, rows: dict[str, Row], names: NameMap, now_s: float
                 result.odd.append(str(error))
                 continue
         if row is not None and (row.size_bytes, row.mtime_ns) == (file.size_bytes, file.mtime_ns):
-            found = Found(file.lfn, row.size_bytes, row.last_use_s, archived=row.archived)
+            # The clock may have been set back since.
+            used_s = min(now_s, row.last_use_s)
+            found = Found(file.lfn, row.size_bytes, used_s, archived=row.archived)
             if not row.archived:
                 result.unarchived.append(file.lfn)
         else:
-            # Unused is what it was before its bytes came, as far as anybody knows.
-            used_s = row.last_use_s if row is not None else min(now_s, file.mtime_ns / 1e9)
+            # A file nobody knows was last used when its bytes came, or so it is assumed.
+            used_s = min(now_s, row.last_use_s if row is not None else file.mtime_ns / 1e9)
             found = Found(file.lfn, file.size_bytes, used_s, checked=False, archived=False)
             result.suspects.append(Suspect(file, row))
         result.found.append(found)

@@ -136,10 +136,13 @@ class Describer:
                 kept.add_done_callback(lambda kept, lfn=lfn: self._note_kept(lfn, kept))  # type: ignore[misc]
 
     async def _inspect(self, lfn: str) -> bytes | None:
-        """Looks into one file, which counts as open so long; None if nothing was found out."""
+        """Looks into one file; None if nothing was found out.
+
+        It is open meanwhile, and no purge takes it; but nobody has used it.
+        """
         assert self._inspector is not None
         try:
-            replica = self._engine.node.pool.open(lfn, self._engine.now_s())
+            replica = self._engine.node.pool.open(lfn, self._engine.now_s(), is_use=False)
         except NotFound:
             return None
         try:
@@ -148,7 +151,7 @@ class Describer:
             log.info("%s was not looked into: %s", lfn, error)
             return None
         finally:
-            self._engine.node.pool.close(replica, self._engine.now_s())
+            self._engine.node.pool.close(replica, self._engine.now_s(), is_use=False)
         return wire.content_bytes(found)
 
     async def _keep(self, batch: list[tuple[str, bytes]]) -> list[Exception | None]:

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Files published with one sync of each directory and one commit.
-PUBLISHED_AT_A_TIME = 256
+#: Files moved to their places with one sync of each directory. Two such batches run at
+#: a time: while the disk syncs for one, files can be moved for the other.
+MOVED_AT_A_TIME = 256
 #: Directories made in one go.
 MADE_AT_A_TIME = 64
 
@@ -87,7 +88,7 @@ class Recalls:
         self._stopping: set[asyncio.Task[None]] = set()
         self._mtimes_ns: dict[str, int] = {}
         self._directories = Batcher(self._make_directories, MADE_AT_A_TIME)
-        self._publications = Batcher(self._publish_all, PUBLISHED_AT_A_TIME)
+        self._moves = Batcher(self._move_all, MOVED_AT_A_TIME, parallel=2)
         engine.carry_with(
             {
                 instructions.Examine: self._start(self._examine),
@@ -105,7 +106,7 @@ class Recalls:
         for step in steps:
             step.cancel()
         await asyncio.gather(*steps, *self._stopping, return_exceptions=True)
-        await self._publications.finish()
+        await self._moves.finish()
         await disk_threads.call(self._disk.sweep_incoming)
 
     # --- steps as tasks -----------------------------------------------------
@@ -191,7 +192,17 @@ class Recalls:
         return events.Verified(order.recall_id, order.size_bytes, found)
 
     async def _publish(self, order: instructions.Publish) -> events.Event:
-        await self._publications.do(order)
+        """The file first, its row next: a crash in between leaves a good file to be adopted."""
+        await self._moves.do(order)
+        mtime_ns = self._mtimes_ns.pop(order.recall_id)
+        now_s = self._engine.now_s()
+        entry = Entry(order.lfn, order.size_bytes, mtime_ns, order.checksum, now_s)
+        try:
+            await self._catalogue.add([entry])
+        except PackhorseError:
+            with contextlib.suppress(OSError):
+                await disk_threads.call(lambda: self._disk.unlink(order.lfn))
+            raise
         return events.Published(order.recall_id)
 
     # --- in threads, and in batches -------------------------------------------
@@ -233,33 +244,10 @@ class Recalls:
 
         return await disk_threads.call(make_all)
 
-    async def _publish_all(self, batch: list[instructions.Publish]) -> list[Exception | None]:
-        """Files first, rows next: a crash in between leaves a good file to be adopted."""
+    async def _move_all(self, batch: list[instructions.Publish]) -> list[Exception | None]:
         moves = [Publication(order.recall_id, order.lfn) for order in batch]
-        errors: dict[str, Any] = dict(await disk_threads.call(lambda: self._disk.publish(moves)))
-        now_s = self._engine.now_s()
-        good = [order for order in batch if order.recall_id not in errors]
-        entries = [
-            Entry(
-                order.lfn,
-                order.size_bytes,
-                self._mtimes_ns.pop(order.recall_id),
-                order.checksum,
-                now_s,
-            )
-            for order in good
-        ]
-        try:
-            await self._catalogue.add(entries)
-        except PackhorseError as error:
-            errors.update((order.recall_id, error) for order in good)
-            await disk_threads.call(lambda: self._take_back(good))
+        errors = await disk_threads.call(lambda: self._disk.publish(moves))
         return [errors.get(order.recall_id) for order in batch]
-
-    def _take_back(self, orders: list[instructions.Publish]) -> None:
-        for order in orders:
-            with contextlib.suppress(OSError):
-                self._disk.unlink(order.lfn)
 
 
 def _ran(fetched: Fetched) -> events.Ran:

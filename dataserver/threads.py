@@ -22,36 +22,42 @@ disk_threads = DaemonThreads("disk")
 
 
 class Batcher(Generic[Item, Answer]):
-    """Does many things at a time, one batch after the other.
+    """Does many things at a time, in batches of at most `limit`, `parallel` of them at once.
 
-    `do_all` is awaited with the items that wait, at most `limit`, and returns an
-    answer or an exception for each. An exception it raises is everybody's.
+    `do_all` is awaited with the items of a batch, and returns an answer or an exception
+    for each. An exception it raises is everybody's.
     """
 
     def __init__(
         self,
         do_all: Callable[[list[Item]], Awaitable[list[Answer | Exception]]],
         limit: int,
+        parallel: int = 1,
     ) -> None:
         self._do_all = do_all
         self._limit = limit
+        self._parallel = parallel
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
-        self._running: asyncio.Task[None] | None = None
+        self._working = 0
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def do(self, item: Item) -> asyncio.Future[Answer]:
         """A future of the item's answer. Cancelling it does not stop the work."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        if self._running is None:
-            self._running = asyncio.create_task(self._run(), name="batches")
+        if self._working < self._parallel:
+            self._working += 1
+            task = asyncio.create_task(self._work(), name="batches")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return future
 
     async def finish(self) -> None:
         """Waits until nothing is under way."""
-        while self._running is not None:
-            await asyncio.wait([self._running])
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
-    async def _run(self) -> None:
+    async def _work(self) -> None:
         while batch := self._waiting[: self._limit]:
             del self._waiting[: self._limit]
             try:
@@ -65,4 +71,5 @@ class Batcher(Generic[Item, Answer]):
                     future.set_exception(answer)
                 else:
                     future.set_result(answer)
-        self._running = None
+        # In one step with finding nothing to do, so that `do` never counts on this worker.
+        self._working -= 1

@@ -202,8 +202,8 @@ class Pool:
 
     # --- in use -------------------------------------------------------------
 
-    def open(self, lfn: str, now_s: float) -> Replica:
-        """Counts one more reader, and a use; give the replica back to `close`.
+    def open(self, lfn: str, now_s: float, *, is_use: bool = True) -> Replica:
+        """Counts one more reader, and a use if it is one; give the replica back to `close`.
 
         Raises NotFound if the replica is not here, or not visible.
         """
@@ -215,10 +215,11 @@ class Pool:
             self.open_files += 1
             self.open_bytes += replica.size_bytes
         replica.opens += 1
-        replica.place = self._place(lfn, now_s)
+        if is_use:
+            replica.place = self._place(lfn, now_s)
         return replica
 
-    def close(self, replica: Replica, now_s: float) -> None:
+    def close(self, replica: Replica, now_s: float, *, is_use: bool = True) -> None:
         """Counts one reader less, and a use. The replica may have been dropped meanwhile."""
         assert replica.opens > 0, replica.lfn
         replica.opens -= 1
@@ -227,7 +228,8 @@ class Pool:
         if replica.opens == 0:
             self.open_files -= 1
             self.open_bytes -= replica.size_bytes
-        replica.place = self._place(replica.lfn, now_s)
+        if is_use:
+            replica.place = self._place(replica.lfn, now_s)
         self._join_idle(replica)
 
     def touch(self, lfn: str, now_s: float) -> None:

@@ -11,6 +11,7 @@ Nothing is removed here. `choose` and `plan` only look; the caller evicts.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -73,10 +74,16 @@ def oldest_first(pool: Pool) -> PurgePolicy:
         yield replica.lfn
 
 
-def advised(pool: Pool, advice: Advice, leave: AbstractSet[str] = frozenset()) -> PurgePolicy:
+def advised(
+    pool: Pool,
+    advice: Advice,
+    leave: AbstractSet[str] = frozenset(),
+    until_s: float = math.inf,
+) -> PurgePolicy:
     """Whom the purge command named first, then the longest unused, but for those it keeps.
 
-    Names in `leave` are not proposed at all.
+    Names in `leave` are not proposed at all, nor, unless they were named, files that
+    were used after `until_s` (Unix seconds).
     """
     named = set(advice.first)
     for lfn in advice.first:
@@ -84,6 +91,8 @@ def advised(pool: Pool, advice: Advice, leave: AbstractSet[str] = frozenset()) -
             yield lfn
     for replica in pool.idle():
         lfn = replica.lfn
+        if replica.last_use_s > until_s:
+            return
         if lfn not in named and lfn not in advice.keep and lfn not in leave:
             yield lfn
 

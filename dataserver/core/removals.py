@@ -13,6 +13,7 @@ published again. A damaged one never is: it stays on its way out and is tried ag
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from dataserver.core.instructions import AskPurgeCommand, RemoveFiles, Tell, TellEvicted
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Files removed at a time: small, so that what waits for room gets it soon.
 BATCH_FILES = 256
+#: A file used so lately is not taken for the watermark alone, only if room is needed.
+FRESH_S = 10.0
 #: How long a round for the watermark alone is put off after one that fell short.
 PAUSE_S = 30.0
 #: The purge command sees candidates worth this many times what has to go.
@@ -131,7 +134,10 @@ class Removals:
         if not goal:
             self._round = None
             return True
-        policy = advised(self._pool, round_.advice, round_.failed)
+        # Who has just come is waited for; the watermark alone does not take it.
+        in_need = any(self._pool.shortfall(need_bytes, need_files))
+        until_s = math.inf if in_need else now_s - FRESH_S
+        policy = advised(self._pool, round_.advice, round_.failed, until_s)
         victims = choose(self._pool, policy, goal, now_s, BATCH_FILES)
         if victims:
             round_.in_flight.update(victims)

@@ -22,7 +22,7 @@ _PARQUET_MAGIC: Final = b"PAR1"
 # ROOT adds a million to the version where files may exceed 2 GiB.
 _MAX_ROOT_VERSION: Final = 2_000_000
 _MAX_ROOT_BEGIN: Final = 0xFFFF
-_SUFFIXES: Final = {".root": (Format.ROOT, "ROOT"), ".parquet": (Format.PARQUET, "Parquet")}
+_PROMISES: Final = {".root": "ROOT", ".parquet": "Parquet"}
 
 
 def look(path: Path, size_bytes: int) -> Format | Content:
@@ -32,29 +32,33 @@ def look(path: Path, size_bytes: int) -> Format | Content:
     a problem.
     """
     try:
-        found = _format_of(path, size_bytes)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            return look_at(fd, path.name, size_bytes)
+        finally:
+            os.close(fd)
     except OSError as error:
         return plain_bytes(size_bytes, f"could not be read: {error.strerror}")
+
+
+def look_at(fd: int, name: str, size_bytes: int) -> Format | Content:
+    """As `look`, for a file that is open already. Raises OSError."""
+    found = _format_of(fd, size_bytes)
     if found is not Format.BYTES:
         return found
-    suffix = path.suffix.lower()
-    if suffix not in _SUFFIXES:
-        return plain_bytes(size_bytes)
-    promised = _SUFFIXES[suffix][1]
-    if size_bytes == 0:
-        return plain_bytes(0, f"named {suffix} but is empty")
-    return plain_bytes(size_bytes, f"named {suffix} but is not a {promised} file")
+    for suffix, promised in _PROMISES.items():
+        if name.lower().endswith(suffix):
+            if size_bytes == 0:
+                return plain_bytes(0, f"named {suffix} but is empty")
+            return plain_bytes(size_bytes, f"named {suffix} but is not a {promised} file")
+    return plain_bytes(size_bytes)
 
 
-def _format_of(path: Path, size_bytes: int) -> Format:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        head = os.pread(fd, _ROOT_HEADER.size, 0)
-        if head.startswith(_PARQUET_MAGIC) and size_bytes > 2 * len(_PARQUET_MAGIC):
-            tail = os.pread(fd, len(_PARQUET_MAGIC), size_bytes - len(_PARQUET_MAGIC))
-            return Format.PARQUET if tail == _PARQUET_MAGIC else Format.BYTES
-    finally:
-        os.close(fd)
+def _format_of(fd: int, size_bytes: int) -> Format:
+    head = os.pread(fd, _ROOT_HEADER.size, 0)
+    if head.startswith(_PARQUET_MAGIC) and size_bytes > 2 * len(_PARQUET_MAGIC):
+        tail = os.pread(fd, len(_PARQUET_MAGIC), size_bytes - len(_PARQUET_MAGIC))
+        return Format.PARQUET if tail == _PARQUET_MAGIC else Format.BYTES
     return Format.ROOT if _is_root_header(head) else Format.BYTES
 
 

@@ -312,7 +312,9 @@ class NodeMachine(RuleBasedStateMachine):
         self.feed(ev.Removed(gone, tuple((lfn, "Input/output error") for lfn in failed)))
 
     @precondition(lambda self: self.questions)
-    @rule(first=st.lists(NAMES, max_size=3), keep=st.sets(NAMES), problem=st.sampled_from(["", "x"]))
+    @rule(
+        first=st.lists(NAMES, max_size=3), keep=st.sets(NAMES), problem=st.sampled_from(["", "x"])
+    )
     def purge_command_answers(self, first: list[str], keep: set[str], problem: str) -> None:
         self.questions -= 1
         self.feed(ev.Advised(Advice(tuple(first), frozenset(keep)), problem))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dataserver.core.events import Event
     from dataserver.core.instructions import Instruction
 
-I = TypeVar("I")  # noqa: E741
+Kind = TypeVar("Kind")
 
 
 class Driven:
@@ -61,13 +61,13 @@ class Driven:
         self(ev.Published(f"r{lfn}"))
 
 
-def only(done: list[Instruction], kind: type[I]) -> I:
+def only(done: list[Instruction], kind: type[Kind]) -> Kind:
     assert len(done) == 1, done
     assert isinstance(done[0], kind), done
     return done[0]
 
 
-def of_kind(done: list[Instruction], kind: type[I]) -> list[I]:
+def of_kind(done: list[Instruction], kind: type[Kind]) -> list[Kind]:
     return [one for one in done if isinstance(one, kind)]
 
 
@@ -282,6 +282,26 @@ def test_above_the_high_watermark_the_pool_goes_below_the_low_one() -> None:
     node(ev.Verified("r/a", 10, None))
     removal = of_kind(node(ev.Published("r/a")), do.RemoveFiles)[0]
     assert removal.lfns == ("/old0", "/old1", "/old2", "/old3", "/old4")
+
+
+def test_who_has_just_come_is_not_taken_for_the_watermark_alone() -> None:
+    node = Driven(found=files(9))
+    pins = (ev.PinOrder("ann", 600.0),)
+    node(ev.Welcomed(60.0, node.now_s))
+    node(ev.PinsOrdered(tuple((f"/old{n}", pins) for n in range(9)), complete=True))
+    node.stage("/a", 80)
+    assert node.node.is_visible("/a")
+    node.now_s += 41.0
+    assert only(node(ev.Tick()), do.RemoveFiles).lfns == ("/a",)
+
+
+def test_who_has_just_come_is_taken_if_room_is_needed() -> None:
+    node = Driven(found=files(9))
+    pins = (ev.PinOrder("ann", 600.0),)
+    node(ev.Welcomed(60.0, node.now_s))
+    node(ev.PinsOrdered(tuple((f"/old{n}", pins) for n in range(9)), complete=True))
+    node.stage("/a", 80)
+    assert only(node.order("/b", 80), do.RemoveFiles).lfns == ("/a",)
 
 
 def test_no_room_even_after_purging_is_refused_with_the_numbers() -> None:

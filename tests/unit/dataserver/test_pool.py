@@ -102,6 +102,17 @@ def test_an_open_replica_is_not_idle_until_its_last_reader_has_closed() -> None:
     pool.check()
 
 
+def test_looking_into_a_file_protects_it_but_is_no_use() -> None:
+    pool = make_pool()
+    put(pool, "/a", 10, 0.0)
+    put(pool, "/b", 10, 1.0)
+    replica = pool.open("/a", 5.0, is_use=False)
+    assert idle_names(pool) == ["/b"]
+    pool.close(replica, 6.0, is_use=False)
+    assert idle_names(pool) == ["/a", "/b"]
+    pool.check()
+
+
 def test_a_pin_holds_until_it_runs_out_and_says_whose_it_is() -> None:
     pool = make_pool()
     put(pool, "/a", 10, 0.0)

@@ -49,7 +49,8 @@ def test_a_policy_is_told_every_veto_and_cannot_do_harm() -> None:
 
     def greedy() -> PurgePolicy:
         for lfn in ("/f0", "/f1", "/f1", "/nowhere", "/f2"):
-            told.append((yield lfn))
+            veto = yield lfn
+            told.append(veto)
 
     assert choose(pool, greedy(), Goal(0, 1000), 9.0) == ["/f1", "/f2"]
     assert told == ["open", None, "proposed twice", "not held here", None]
