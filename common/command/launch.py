@@ -62,8 +62,9 @@ def launch_failure(spec: CommandSpec, error: OSError | ValueError) -> Failure:
     match error.errno:
         case errno.ENOENT if os.path.lexists(program):
             hint = ": its first line (#!) or its link names a program that does not exist"
-        case errno.ENOENT if "/" not in program:
-            hint = ": no such program in PATH"
+        case errno.ENOENT | errno.EACCES if "/" not in program:
+            # A directory of PATH that may not be searched makes it "permission denied".
+            hint = ": no such program in PATH that may be executed"
         case errno.EACCES:
             hint = ": permission denied; is it executable (chmod +x)?"
         case errno.ENOEXEC:
