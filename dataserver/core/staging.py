@@ -205,6 +205,7 @@ class Staging:
         recall = self._recalls[event.recall_id]
         recall.ran = event.ran
         self._arrive(recall, event.size_bytes)
+        self.rate.complete()
         self._wishes.pop(recall.recall_id, None)
         if recall.size_bytes is not None and recall.size_bytes != event.size_bytes:
             self._stop(recall, _wrong_size("has", recall, event.size_bytes), now_s)

@@ -113,6 +113,8 @@ def test_the_staging_rate_counts_only_time_in_which_something_is_copied() -> Non
     rate.pass_time(100.0, busy=False)
     rate.arrive(50)
     rate.pass_time(101.0, busy=True)
+    assert rate.bytes_per_s() == 0.0, "a file that has only begun says nothing"
+    rate.complete()
     rate.pass_time(500.0, busy=False)
     assert rate.bytes_per_s() == pytest.approx(50, rel=0.1)
 
@@ -126,4 +128,5 @@ def test_the_staging_rate_follows_the_recent_past() -> None:
             now_s += 1.0
             rate.pass_time(now_s, busy=True)
             rate.arrive(speed)
-    assert rate.bytes_per_s() < 100
+        rate.complete()
+    assert 10 <= rate.bytes_per_s() < 100
