@@ -29,10 +29,16 @@ def bearing(*marks: str) -> dict[int, str]:
 def is_alive(pid: int) -> bool:
     """Whether a process lives; one that is only waiting to be reaped does not."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        return state_of(pid) not in {"Z", "X"}
     except OSError:
         return False
-    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
+
+
+def state_of(pid: int) -> str:
+    """The state of a process as `ps` shows it; raises OSError if there is none."""
+    stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    # The name, in parentheses, may hold anything.
+    return stat.rpartition(")")[2].split()[0]
 
 
 def _processes() -> Iterator[tuple[int, bytes, str]]:

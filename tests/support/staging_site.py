@@ -1,0 +1,132 @@
+"""A site of three nodes with a stage script that a test can hold back and count."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.support.cluster import Cluster, Node, install, running, until_joined
+from tests.support.patience import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import packhorse
+
+SCRIPTS = Path(__file__).parents[1] / "integration" / "scripts"
+NODES = ("n1", "n2", "n3")
+#: Asks the mounted archive for the size, so that room is reserved to the byte.
+STATCMD = ["stat", "--printf", '{{"size": %s}}', "{source}"]
+
+
+@dataclass
+class StagingSite:
+    """A running site, a client of it, and the hand on its stage script."""
+
+    cluster: Cluster
+    site: packhorse.Site
+
+    # --- the archive and its script -----------------------------------------
+
+    def archived(self, *names: str, size_bytes: int = 1000) -> list[str]:
+        """Puts files into the archive, each with bytes of its own; their LFNs."""
+        lfns = [f"/store/{name}" for name in names]
+        for lfn in lfns:
+            self.cluster.write(lfn, content_of(lfn, size_bytes))
+        return lfns
+
+    def hold(self, *lfns: str) -> None:
+        """Runs for these files wait from now on."""
+        for lfn in lfns:
+            self._gate(lfn).touch()
+
+    def release(self, *lfns: str) -> None:
+        """Runs for these files (all by default) go on."""
+        gates = [self._gate(lfn) for lfn in lfns] or self._gates.iterdir()
+        for gate in list(gates):
+            gate.unlink()
+
+    def ran_on(self, lfn: str) -> list[str]:
+        """The node of every run of the script for a file."""
+        noted = self.cluster.folder / "runs.log"
+        lines = noted.read_text().splitlines() if noted.exists() else []
+        runs = [local for remote, local in map(str.split, lines) if remote.endswith(lfn)]
+        pools = self.cluster.folder / "pools"
+        return [Path(local).relative_to(pools).parts[0] for local in runs]
+
+    def until_running(self, *lfns: str) -> None:
+        """Waits until the script runs for each of these files."""
+        for lfn in lfns:
+            eventually(lambda lfn=lfn: self.ran_on(lfn))  # type: ignore[misc]
+
+    @property
+    def _gates(self) -> Path:
+        return self.cluster.folder / "gates"
+
+    def _gate(self, lfn: str) -> Path:
+        return self._gates / lfn.rpartition("/")[2]
+
+    # --- nodes ----------------------------------------------------------------
+
+    def only_on(self, node: str) -> contextlib.AbstractContextManager[None]:
+        """New recalls go to this node alone while the block lasts."""
+        return self._without(*(other for other in NODES if other != node))
+
+    @contextlib.contextmanager
+    def _without(self, *nodes: str) -> Iterator[None]:
+        for node in nodes:
+            self.site.drain(node)
+        try:
+            yield
+        finally:
+            for node in nodes:
+                self.site.drain(node, undo=True)
+
+    # --- between tests ----------------------------------------------------------
+
+    def tidy(self) -> None:
+        """Ends all requests, takes all pins back, and empties the pools."""
+        self.release()
+        for request in self.site.requests(active_only=True):
+            self.site.cancel(request.request_id)
+        eventually(lambda: self.site.status().recalls_running == 0)
+        for node in self.site.nodes():
+            if node.draining:
+                self.site.drain(node.address.node, undo=True)
+        held = [lfn for node in NODES for lfn in replicas(self.cluster.pool(node))]
+        for lfn in held:
+            for pin in self.site.explain(lfn).pins:
+                self.site.unpin(lfn, owner=pin.owner)
+        if held:
+            eventually(lambda: not self.site.evict(held).refused)
+
+
+def content_of(lfn: str, size_bytes: int) -> bytes:
+    """Bytes that tell one file from another."""
+    return (lfn.encode() * (size_bytes // len(lfn) + 1))[:size_bytes]
+
+
+def replicas(pool: Path) -> list[str]:
+    """The LFNs of the files that lie in a pool."""
+    found = (path for path in (pool / "store").rglob("*") if path.is_file())
+    return [f"/{path.relative_to(pool)}" for path in found]
+
+
+@contextlib.contextmanager
+def staging_site(folder: Path, quota: str = "2MB", **redirector: object) -> Iterator[StagingSite]:
+    """Runs such a site; nothing of it is left at the end."""
+    script = install(SCRIPTS, folder) / "xrootd-stage.sh"
+    (folder / "gates").mkdir()
+    cluster = Cluster(
+        folder,
+        [Node(name, quota) for name in NODES],
+        stagecmd=[str(script)],
+        statcmd=STATCMD,
+        redirector={"attempts": 3, "backoff": "50ms", **redirector},
+        packetizer=None,
+    )
+    with running(cluster), cluster.connect() as site:
+        until_joined(site, len(NODES))
+        yield StagingSite(cluster, site)
