@@ -215,8 +215,8 @@ class Desk:
                     f"there is a worker named {event.worker} already "
                     f"(process {before.pid} on {before.host or 'an unnamed host'})"
                 )
-            # It lives, so what it held did not kill it.
-            self._lose(before, "it came back over a new connection", now_s, goodbye=True)
+            # If it lives, what it held did not kill it.
+            self._lose(before, "it came back over a new connection", now_s, is_alive=same)
             self._outbox.add(CloseStream(before.stream, "the worker came back"))
         if event.only_session and event.only_session not in self.sessions:
             self._outbox.add(
@@ -241,7 +241,7 @@ class Desk:
     def _worker_left(self, event: ev.WorkerLeft, now_s: float) -> None:
         worker = self._known(event.worker, event.stream)
         if worker is not None:
-            self._lose(worker, event.reason, now_s, goodbye=event.goodbye)
+            self._lose(worker, event.reason, now_s)
 
     def _worker_beat(self, event: ev.WorkerBeat, now_s: float) -> None:
         worker = self._known(event.worker, event.stream)
@@ -303,7 +303,7 @@ class Desk:
         worker = self.workers.get(name)
         return worker if worker is not None and worker.stream == stream else None
 
-    def _lose(self, worker: Worker, reason: str, now_s: float, *, goodbye: bool) -> None:
+    def _lose(self, worker: Worker, reason: str, now_s: float, *, is_alive: bool = False) -> None:
         """A worker is gone: its leases go back at once."""
         del self.workers[worker.name]
         self._sated(worker)
@@ -311,7 +311,7 @@ class Desk:
         story = f"worker {worker.name} is gone: {reason}"
         for session in list(self.sessions.values()):
             mine = [lease for lease in leases if lease.session_id == session.session_id]
-            if goodbye:
+            if is_alive:
                 for lease in mine:
                     session.handout.give_back(lease)
             else:
@@ -338,7 +338,7 @@ class Desk:
         for worker in [w for w in self.workers.values() if now_s > w.heard_s + lease_s]:
             reason = f"nothing was heard of it for {now_s - worker.heard_s:.0f} s"
             self._outbox.add(CloseStream(worker.stream, reason))
-            self._lose(worker, reason, now_s, goodbye=False)
+            self._lose(worker, reason, now_s)
 
     def _feed_all(self, now_s: float) -> None:
         if self._hungry and any(session.has_work for session in self.sessions.values()):

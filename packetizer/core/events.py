@@ -201,12 +201,11 @@ class WorkerJoined:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLeft:
-    """A worker's stream has ended: `goodbye` if the worker meant it to."""
+    """A worker's stream has ended. One that means to leave holds nothing by then."""
 
     worker: str
     stream: int
-    goodbye: bool = False
-    reason: str = "its connection broke"
+    reason: str = "its connection ended"
 
 
 @dataclass(frozen=True, slots=True)

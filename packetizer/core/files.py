@@ -88,6 +88,7 @@ class WorkFile:
         "entries",
         "format",
         "given_up",
+        "has_arrived",
         "held_bytes",
         "index",
         "is_accepted",
@@ -132,6 +133,7 @@ class WorkFile:
         self.given_up = ""
         #: It was asked for ahead of need, and counts in the window until it is settled.
         self.is_ahead = False
+        self.has_arrived = False
         self.held_bytes = 0
         #: The redirector has accepted the stage request.
         self.is_accepted = False

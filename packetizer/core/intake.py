@@ -60,6 +60,7 @@ class Intake:
         self._missing = missing
         self._session_id = books.session_id
         self._away: OrderedDict[WorkFile, None] = OrderedDict()
+        self._asked: dict[WorkFile, None] = {}
         self._is_surveyed = False
 
     def surveyed(self) -> str:
@@ -103,7 +104,9 @@ class Intake:
             del self._away[file]
         elif self._is_surveyed:
             self._books.files_recalled += 1
+        self._asked.pop(file, None)
         self._books.move(file, "came online")
+        self._ahead.arrived(file)
         if not file.is_pinned:
             file.is_pinned = True
             self._outbox.add(PinFiles(self._session_id, (file.lfn,)))
@@ -119,6 +122,7 @@ class Intake:
             case FileState.ONLINE | FileState.READY:
                 self._went_offline(file, reason, now_s)
             case FileState.ASKED if file.is_accepted and state is Offline.LOST:
+                del self._asked[file]
                 self._books.file_is_bad(file, reason or "it could not be staged")
             case FileState.ASKED if (
                 file.is_accepted
@@ -176,6 +180,7 @@ class Intake:
         files = self._ahead.next_files(available_bytes, _FILES_PER_REQUEST)
         for file in files:
             self._books.move(file, "asked")
+            self._asked[file] = None
             file.changed_s = now_s
             file.asks += 1
             file.is_accepted = False
@@ -187,13 +192,14 @@ class Intake:
 
     def accepted(self, lfns: Iterable[str], now_s: float) -> None:
         """The redirector will stage these."""
-        for file in self._asked(lfns):
+        for file in self._asked_of(lfns):
             file.is_accepted = True
             file.changed_s = now_s
 
     def refused(self, lfns: Iterable[str], reason: str) -> None:
         """The redirector will not stage these."""
-        for file in self._asked(lfns):
+        for file in self._asked_of(lfns):
+            del self._asked[file]
             self._books.file_is_bad(file, f"it cannot be staged: {reason}")
 
     def wait_no_longer(self, now_s: float) -> str:
@@ -216,11 +222,20 @@ class Intake:
                 return f"{file.lfn} went offline, and the session is to abort then"
         return ""
 
-    def _asked(self, lfns: Iterable[str]) -> list[WorkFile]:
+    def away(self) -> list[str]:
+        """The files that went offline and may come back at any moment."""
+        return [file.lfn for file in self._away if file.state is FileState.AWAY]
+
+    def asked(self) -> list[str]:
+        """The files that are asked for and did not come yet."""
+        return [file.lfn for file in self._asked]
+
+    def _asked_of(self, lfns: Iterable[str]) -> list[WorkFile]:
         files = (self._books.files.get(lfn) for lfn in lfns)
         return [f for f in files if f is not None and f.state is FileState.ASKED]
 
     def _ask_again(self, file: WorkFile, reason: str, now_s: float) -> None:
+        del self._asked[file]
         if file.asks >= _MOST_ASKS:
             self._books.file_is_bad(file, f"it was asked for {file.asks} times: {reason}")
             return
@@ -228,6 +243,13 @@ class Intake:
         self._books.move(file, "request lost")
         self._ahead.release(file)
         self._ahead.want(file, first=True)
+
+    def check(self) -> None:
+        """Asserts that the files asked for, and those that went away, are the ones known here."""
+        files = self._books.files.values()
+        assert set(self._asked) == {file for file in files if file.state is FileState.ASKED}
+        assert set(self._away) >= {file for file in files if file.state is FileState.AWAY}
+        assert all(file.is_ahead for file in self._asked)
 
 
 def abort_reason(offline: Sequence[str], files: int) -> str:

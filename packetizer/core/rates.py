@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 
 # After this many packets the first of them counts about a third as much.
 _PACKETS_REMEMBERED = 4
@@ -25,8 +26,8 @@ class Rate:
         self.per_s = 0.0
 
     def measured(self, entries: int, busy_s: float) -> None:
-        """A packet was done. A time of 0, as from a worker that keeps none, says nothing."""
-        if busy_s > 0.0:
+        """A packet was done. A time that makes no sense, or 0 for none, says nothing."""
+        if 0.0 < busy_s < inf:
             self._entries = self._entries * _KEPT + entries
             self._busy_s = self._busy_s * _KEPT + busy_s
             self.per_s = self._entries / self._busy_s

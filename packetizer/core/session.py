@@ -244,6 +244,7 @@ class Session:
     def check(self) -> None:
         """Asserts that all its parts agree."""
         self.books.check()
+        self.intake.check()
         self.crew.check()
         self.handout.check()
         if self.state is SessionState.DONE:

@@ -2,7 +2,9 @@
 
 A session may stage ahead into a share of the space its pools have to give. That
 space is what the redirector calls available (neither reserved nor pinned), and
-what this session itself holds there already by having asked for it. Files are
+what this session pins there of what it had staged. Files on their way are left out
+of it: whether space is reserved for them already, nobody can tell from here, and
+counting it twice would let the window creep until it is all of the pool. Files are
 asked for in their order in the dataset, which is the order they were written to
 tape. One file is always asked for, however little space there is: then the
 session moves on whenever anything is released.
@@ -23,10 +25,10 @@ ASSUMED_SIZE_BYTES = 1 << 30
 
 
 class Window(Protocol):
-    """The policy: how many bytes a session may have asked for and not done with."""
+    """The policy: how many bytes a session may have asked for and not be done with."""
 
-    def bytes_ahead(self, available_bytes: int, held_bytes: int) -> int:
-        """`held_bytes` were asked for before, and are not settled yet."""
+    def bytes_ahead(self, available_bytes: int, pinned_bytes: int) -> int:
+        """`pinned_bytes` of what the session asked for are online by now."""
         ...
 
 
@@ -36,9 +38,9 @@ class ShareOfSpace:
     def __init__(self, share: float) -> None:
         self._share = share
 
-    def bytes_ahead(self, available_bytes: int, held_bytes: int) -> int:
+    def bytes_ahead(self, available_bytes: int, pinned_bytes: int) -> int:
         """See `Window`."""
-        return int(self._share * (available_bytes + held_bytes))
+        return int(self._share * (available_bytes + pinned_bytes))
 
 
 class Ahead:
@@ -52,6 +54,8 @@ class Ahead:
         #: Of files that are asked for, or came because they were, and are not settled.
         self.held_bytes = 0
         self.held_files = 0
+        #: Of these, the ones that have come.
+        self.pinned_bytes = 0
 
     def want(self, file: WorkFile, *, first: bool = False) -> None:
         """Puts a file on the list; `first` if others have worked on it already."""
@@ -68,7 +72,7 @@ class Ahead:
     def next_files(self, available_bytes: int, limit: int) -> list[WorkFile]:
         """The files to ask for now, at most `limit`; they count as held from here on."""
         chosen: list[WorkFile] = []
-        room_bytes = self._window.bytes_ahead(available_bytes, self.held_bytes) - self.held_bytes
+        room_bytes = self._window.bytes_ahead(available_bytes, self.pinned_bytes) - self.held_bytes
         while self._wanted and len(chosen) < limit:
             file = self._wanted[0]
             if file.state is not FileState.WANTED or file.is_ahead:
@@ -90,12 +94,21 @@ class Ahead:
         self.held_bytes += file.held_bytes
         self.held_files += 1
 
+    def arrived(self, file: WorkFile) -> None:
+        """A file came online, by our asking or another's."""
+        if file.is_ahead and not file.has_arrived:
+            file.has_arrived = True
+            self.pinned_bytes += file.held_bytes
+
     def release(self, file: WorkFile) -> None:
         """The file is settled, or is no longer asked for."""
         if file.is_ahead:
             file.is_ahead = False
             self.held_bytes -= file.held_bytes
             self.held_files -= 1
+            if file.has_arrived:
+                file.has_arrived = False
+                self.pinned_bytes -= file.held_bytes
 
     def size_of(self, file: WorkFile) -> int:
         """The size of a file, or what is likely."""

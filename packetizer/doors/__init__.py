@@ -1,0 +1,1 @@
+"""The packetizer's gRPC door: sessions for clients, packets for workers."""
