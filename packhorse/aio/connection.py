@@ -38,7 +38,7 @@ class Connection:
 
     def __init__(self, redirector: str, packetizer: str = "") -> None:
         self.redirector = redirector
-        self._configured_packetizer = packetizer
+        self._last_packetizer = packetizer
         self._channels: dict[str, aio.Channel] = {}
         channel = self._channel(redirector)
         self.files: FilesAsyncStub = FilesStub(channel)
@@ -57,16 +57,24 @@ class Connection:
         return PacketizerStub(channel), f"the packetizer at {address}"
 
     async def packetizer_address(self) -> str:
-        """Where the packetizer is now; raises Unreachable if nobody knows."""
-        status = await call(self.cluster.Status(StatusRequest()), self.redirector_name)
+        """Where the packetizer is now; what was known before, if the redirector cannot tell.
+
+        Raises Unreachable if nobody knows.
+        """
+        try:
+            status = await call(self.cluster.Status(StatusRequest()), self.redirector_name)
+        except Unreachable:
+            if not self._last_packetizer:
+                raise
+            return self._last_packetizer
         if status.packetizers:
-            return status.packetizers[0]
-        if self._configured_packetizer:
-            return self._configured_packetizer
-        raise Unreachable(
-            f"no packetizer has announced itself to {self.redirector_name}: "
-            "is one running? (packhorse packetizer)"
-        )
+            self._last_packetizer = status.packetizers[0]
+        if not self._last_packetizer:
+            raise Unreachable(
+                f"no packetizer has announced itself to {self.redirector_name}: "
+                "is one running? (packhorse packetizer)"
+            )
+        return self._last_packetizer
 
     def dataserver(self, node: NodeAddress) -> tuple[DataServerAsyncStub, str]:
         """A data server, and its name in errors."""

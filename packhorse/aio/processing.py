@@ -20,6 +20,7 @@ from packhorse.worker.options import worker_options
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from packhorse.aio.connection import Connection
     from packhorse.aio.sessions import AsyncSessions, Missing
     from packhorse.functions import Function, Merge
     from packhorse.result import Result
@@ -30,7 +31,7 @@ _CANCEL_TIMEOUT_S = 5.0
 
 async def process(
     sessions: AsyncSessions,
-    redirector: str,
+    connection: Connection,
     dataset: str,
     function: Function,
     *,
@@ -54,10 +55,11 @@ async def process(
         packet_entries=packet_entries,
     )
     options = worker_options(
-        redirector,
+        connection.redirector,
         workers=usable_cores() if workers is None else workers,
         hosts=worker_hosts,
         session_id=session_id,
+        packetizer=await connection.packetizer_address(),
         memory_bytes=memory_bytes,
     )
     try:

@@ -342,7 +342,7 @@ class AsyncSite:
         """
         return await process(
             self.sessions,
-            self.redirector,
+            self._connection,
             dataset,
             function,
             workers=workers,

@@ -62,6 +62,7 @@ class Link:
         self._options = options
         self._on_event = on_event
         self._lease_at_work = lease_at_work
+        self._last_address = options.packetizer
         self._heartbeat_s = 1.0
         self._closed = threading.Event()
         self._lock = threading.Lock()
@@ -103,13 +104,12 @@ class Link:
         heard_s = time.monotonic()
         while not self._closed.is_set():
             try:
-                address = self._find_packetizer()
-                was_welcome = self._serve(address)
+                was_welcome = self._serve(self._find_packetizer())
             except PackhorseError as error:
                 was_welcome = False
                 problem = error.message
             else:
-                problem = f"the packetizer at {address} hung up"
+                problem = f"the packetizer at {self._last_address} hung up"
             if was_welcome:
                 heard_s, pause_s = time.monotonic(), _FIRST_PAUSE_S
                 self._on_event(Disconnected())
@@ -125,8 +125,15 @@ class Link:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _find_packetizer(self) -> str:
-        if self._options.packetizer:
-            return self._options.packetizer
+        """Where the packetizer is now; what was known before, if the redirector cannot tell."""
+        try:
+            self._last_address = self._ask_redirector()
+        except PackhorseError:
+            if not self._last_address:
+                raise
+        return self._last_address
+
+    def _ask_redirector(self) -> str:
         peer = f"the redirector at {self._options.redirector}"
         with open_sync_channel(self._options.redirector) as channel, answers_from(peer):
             status = ClusterStub(channel).Status(StatusRequest(), timeout=_CALL_TIMEOUT_S)

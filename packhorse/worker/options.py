@@ -22,7 +22,7 @@ class WorkerOptions:
     rack: str = ""
     site: str = ""
     session_id: str = ""  # serve this session only, and end with it; "": any
-    packetizer: str = ""  # where it is, if the redirector should not be asked
+    packetizer: str = ""  # where to look if the redirector cannot tell
     memory_bytes: int = 0  # the most it may use; 0: no limit
     patience_s: float = 0.0  # give up when out of touch for so long; 0: never
     leave_after_s: float = 10.0  # how long a function may outlive its session
