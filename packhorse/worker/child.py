@@ -36,6 +36,8 @@ EXIT_DONE = 0
 EXIT_GAVE_UP = 11
 EXIT_LEFT_BEHIND = 75
 
+# Packets that come at once are not kept waiting for what is got ready in idle time.
+CHORE_AFTER_S = 0.05
 # What is done is still committed when the worker is told to stop, but not for longer.
 STOP_WITHIN_S = 5.0
 
@@ -84,7 +86,7 @@ class Worker:
 
     def _work_once(self) -> None:
         engine = self._engine
-        self._handle_events(wait=not (engine.has_work or engine.has_chores))
+        self._handle_events(wait=not engine.has_work)
         if engine.finished:
             return
         if engine.has_work:
@@ -96,7 +98,7 @@ class Worker:
 
     def _handle_events(self, *, wait: bool) -> None:
         """Handles all that has arrived; with `wait`, waits until something has or is due."""
-        timeout_s = self._engine.due_in_s()
+        timeout_s = CHORE_AFTER_S if self._engine.has_chores else self._engine.due_in_s()
         while True:
             try:
                 event = self._inbox.get(block=wait, timeout=timeout_s)
