@@ -22,7 +22,7 @@ from examples.demo.live import Display
 
 if TYPE_CHECKING:
     from packhorse.result import Result
-    from packhorse.values import SiteStatus
+    from packhorse.values import Recall, SiteStatus
 
 DATASET = "zmumu"
 POOLED_SHARE = 0.5  # of the dataset: what all pools together can hold
@@ -54,8 +54,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--seed", type=int, default=42, help="of the events")
     parser.add_argument("--drives", type=int, default=3, help="of the tape library")
-    parser.add_argument("--mount", type=float, default=0.4, help="seconds to mount a tape")
-    parser.add_argument("--bandwidth", type=float, default=0.5, help="MB/s of a drive")
+    parser.add_argument("--mount", type=float, default=0.3, help="seconds to mount a tape")
+    parser.add_argument("--bandwidth", type=float, default=0.6, help="MB/s of a drive")
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="of the pictures")
     return parser.parse_args(argv)
 
@@ -94,15 +94,22 @@ def run(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     say("looping over the archive directly, to compare")
     direct = analysis.direct_loop((tape / name for name in names), archive.TREE)
     options.output.mkdir(parents=True, exist_ok=True)
-    pictures.draw_masses(result.value, options.output / "mass.png")
-    pictures.draw_timeline(records, recalls, began_unix_s, options.output / "timeline.png")
-    figures = measure(result, status, sizes, equals_direct=bool(result.value == direct))
+    pictures.draw_masses(result.value, analysis.NOMINAL, options.output / "mass.png")
+    timeline = options.output / "timeline.png"
+    pictures.draw_timeline(records, recalls, began_unix_s, result.report.seconds, timeline)
+    equals_direct = bool(result.value == direct)
+    figures = measure(result, status, recalls, sizes, equals_direct=equals_direct)
     tell(figures, options.output)
     return figures
 
 
 def measure(
-    result: Result, status: SiteStatus, sizes: list[int], *, equals_direct: bool
+    result: Result,
+    status: SiteStatus,
+    recalls: list[Recall],
+    sizes: list[int],
+    *,
+    equals_direct: bool,
 ) -> dict[str, Any]:
     """Every figure of the last line; sizes in bytes, times in seconds."""
     report = result.report
@@ -111,8 +118,8 @@ def measure(
         "files": report.files,
         "dataset_bytes": sum(sizes),
         "pools_bytes": sum(load.quota_bytes for load in loads),
-        "bytes_staged": sum(load.used_bytes + load.bytes_purged for load in loads),
-        "recalls": status.recalls_done,
+        "bytes_staged": sum(recall.size_bytes for recall in recalls),
+        "recalls": len(recalls),
         "files_purged": sum(load.files_purged for load in loads),
         "peak_used_of_quota": max(load.peak_used_bytes / load.quota_bytes for load in loads),
         "quota_kept": all(load.peak_used_bytes <= load.quota_bytes for load in loads),

@@ -31,11 +31,20 @@ WAITING, OPENING, READING, COMPUTING, STAGING = (
 )
 
 
-def draw_masses(masses: hist.Hist, path: Path) -> None:
-    """The dimuon mass with the Z peak."""
+def draw_masses(masses: hist.Hist, nominal: int, path: Path) -> None:
+    """The dimuon mass with the Z peak, and the band that all shifts of the scale span."""
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     axis = masses.axes[0]
-    axes.stairs(masses.values(), axis.edges, fill=True, color=READING, alpha=0.8)
+    counts = masses.values()
+    axes.stairs(
+        counts.max(axis=1),
+        axis.edges,
+        baseline=counts.min(axis=1),
+        fill=True,
+        color=OPENING,
+        label="momentum scale ± 1 %",
+    )
+    axes.stairs(counts[:, nominal], axis.edges, color=READING, linewidth=1.5, label="nominal")
     axes.axvline(Z_MASS_GEV, color=STAGING, linestyle="--", linewidth=1, label="Z, 91.19 GeV")
     width = axis.edges[1] - axis.edges[0]
     axes.set(
@@ -44,14 +53,19 @@ def draw_masses(masses: hist.Hist, path: Path) -> None:
         xlim=axis.edges[[0, -1]],
         ylim=(0, None),
     )
-    axes.set_title(f"Z → µµ, {int(masses.sum(flow=True)):,} opposite-charge pairs")
+    pairs = int(masses[:, nominal].sum(flow=True))
+    axes.set_title(f"Z → µµ, {pairs:,} opposite-charge pairs")
     axes.legend(frameon=False)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
 
 def draw_timeline(
-    records: Sequence[Record], recalls: Iterable[Recall], began_unix_s: float, path: Path
+    records: Sequence[Record],
+    recalls: Iterable[Recall],
+    began_unix_s: float,
+    seconds: float,
+    path: Path,
 ) -> None:
     """A row per worker (waiting, opening, reading, computing) and one per node (staging)."""
     workers = _by(records, "worker")
@@ -60,14 +74,13 @@ def draw_timeline(
         figsize=(9, 0.5 * (len(workers) + len(nodes)) + 1.8), layout="constrained"
     )
     labels = []
-    for row, (worker, mine) in enumerate(sorted(workers.items(), key=lambda item: item[1][0].host)):
+    for row, mine in enumerate(sorted(workers.values(), key=lambda records: records[0].host)):
         labels.append(f"worker at {mine[0].host}")
-        _draw_worker(axes, row, mine, began_unix_s)
-        del worker
+        _draw_worker(axes, row, mine, began_unix_s, seconds)
     for row, (node, mine) in enumerate(sorted(nodes.items()), start=len(labels)):
         labels.append(f"staging to {node}")
         spans = [
-            (recall.started_unix_s - began_unix_s, recall.ended_unix_s - recall.started_unix_s)
+            (recall.ended_unix_s - recall.command_s - began_unix_s, recall.command_s)
             for recall in mine
         ]
         axes.broken_barh(spans, (row - 0.35, 0.7), color=STAGING, alpha=0.6, edgecolor="white")
@@ -99,8 +112,10 @@ def _by(rows: Iterable[object], key: str) -> dict[str, list]:
     return groups
 
 
-def _draw_worker(axes: plt.Axes, row: int, records: list[Record], began_unix_s: float) -> None:
-    """One worker's packets, each with the waiting before it.
+def _draw_worker(
+    axes: plt.Axes, row: int, records: list[Record], began_unix_s: float, seconds: float
+) -> None:
+    """One worker's packets; between them it waits.
 
     Times in a record count from the worker's start, on its own clock. A commit is dated
     by the packetizer; the quickest one tells how far the two clocks are apart.
@@ -110,10 +125,12 @@ def _draw_worker(axes: plt.Axes, row: int, records: list[Record], began_unix_s: 
         record.ended_unix_s - record.started_s - busy
         for record, busy in zip(records, busy_s, strict=True)
     )
+    first_s = min(record.started_s - record.wait_s for record in records)
+    joined_s = max(0.0, first_s + offset_s - began_unix_s)
     spans: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    spans[WAITING].append((joined_s, seconds - joined_s))
     for record in records:
         at = record.started_s + offset_s - began_unix_s
-        spans[WAITING].append((at - record.wait_s, record.wait_s))
         for color, length in (
             (OPENING, record.open_s),
             (READING, record.read_s),

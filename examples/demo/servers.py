@@ -61,7 +61,7 @@ state = "{folder / "redirector"}"
 [packetizer]
 listen = "127.0.0.1:{_free_port()}"
 state = "{folder / "packetizer"}"
-packet_time = "0.5s"
+packet_time = "0.25s"
 """)
     return config
 
