@@ -22,7 +22,6 @@ from dataserver.archive import Presence
 from dataserver.catalogue import Entry
 from dataserver.core.events import Checked, Lost
 from dataserver.core.replica import Found
-from dataserver.threads import disk_threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -193,7 +192,7 @@ class Checker:
             return f"it has {file.size_bytes} bytes, {size_bytes} were expected"
         if expected is not None:
             try:
-                computed = await disk_threads.call(lambda: self._compute(file.lfn, expected))
+                computed = await self._disk.threads.call(lambda: self._compute(file.lfn, expected))
             except OSError as error:
                 return f"it cannot be read: {error.strerror}"
             if computed != expected:

@@ -10,7 +10,8 @@ at the top, which no LFN can name: `.incoming/<recall>/` holds what is being sta
 * What is published is on the disk: the file was synced by `sync_incoming`, and its
   name is by `publish`, before either is reported.
 
-All of this blocks; the shell calls it in threads.
+All of this blocks; the shell calls it in the pool's own threads: `readers` for clients,
+`threads` for everything else, so that neither has to wait for the other.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import stat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from common.errors import ConfigError
+from dataserver.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 
 INCOMING: Final = ".incoming"
 PRIVATE: Final = ".packhorse"
+
+#: Calls under way at a time; more than that only make each other slow.
+THREADS: Final = 8
+READERS: Final = 32
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -82,6 +88,8 @@ class PoolDisk:
     def __init__(self, root: Path) -> None:
         """Opens the pool and makes its private directories; raises ConfigError."""
         self.root = root
+        self.threads = Threads(f"{root.name} disk", THREADS)
+        self.readers = Threads(f"{root.name} readers", READERS)
         try:
             self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             for name in (INCOMING, PRIVATE):
@@ -98,6 +106,8 @@ class PoolDisk:
 
     def close(self) -> None:
         """Lets go of the directories."""
+        self.threads.close()
+        self.readers.close()
         os.close(self._incoming_fd)
         os.close(self._root_fd)
 

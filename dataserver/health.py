@@ -10,7 +10,6 @@ import psutil
 
 from common.text import one_line
 from common.units import format_size
-from dataserver.threads import disk_threads
 
 if TYPE_CHECKING:
     from dataserver.disk import PoolDisk
@@ -68,7 +67,7 @@ class DiskHealth:
 
     async def probe(self) -> None:
         """Tries the disk once. A disk that hangs is reported, and then waited for."""
-        probe = disk_threads.call(self._try)
+        probe = self._disk.threads.call(self._try)
         done, _ = await asyncio.wait([probe], timeout=PROBE_LIMIT_S)
         if not done:
             self._problem = f"the pool's disk has not answered for {PROBE_LIMIT_S:g} s"

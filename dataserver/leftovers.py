@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from common.command import kill_leftover, kill_leftovers
 from dataserver.disk import incoming_name
-from dataserver.threads import disk_threads
 
 if TYPE_CHECKING:
     import asyncio
     from pathlib import Path
+
+    from dataserver.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +27,9 @@ log = logging.getLogger(__name__)
 class Running:
     """Notes which commands run for a pool, in a directory of its own."""
 
-    def __init__(self, directory: Path, owner: str) -> None:
+    def __init__(self, directory: Path, owner: str, threads: Threads) -> None:
         self.owner = owner
+        self._threads = threads
         self._directory = directory
         self._notes: dict[str, asyncio.Future[int]] = {}
         directory.mkdir(exist_ok=True)
@@ -35,7 +37,7 @@ class Running:
     def note(self, recall_id: str, pid: int, start_time_s: float) -> None:
         """Notes a command that has just been started."""
         file, text = self._file(recall_id), f"{pid} {start_time_s!r}\n"
-        self._notes[recall_id] = disk_threads.call(lambda: file.write_text(text))
+        self._notes[recall_id] = self._threads.call(lambda: file.write_text(text))
 
     async def forget(self, recall_id: str) -> None:
         """The command has ended, or none was started. A note that fails is only logged."""
@@ -45,7 +47,7 @@ class Running:
         file = self._file(recall_id)
         try:
             await note
-            await disk_threads.call(file.unlink)
+            await self._threads.call(file.unlink)
         except OSError as error:
             log.warning("cannot note a running command: %s", error)
 

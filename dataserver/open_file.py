@@ -11,24 +11,25 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from dataserver.threads import disk_threads
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dataserver.threads import Threads
+
 
 class OpenFile:
-    """An open file of `size_bytes`. One read at a time."""
+    """An open file of `size_bytes`, read in `threads`. One read at a time."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, threads: Threads, fd: int) -> None:
+        self._threads = threads
         self._fd = fd
         self._reading: asyncio.Future[bytes] | None = None
         self.size_bytes = os.fstat(fd).st_size
 
     @classmethod
-    async def open(cls, open_fd: Callable[[], int]) -> OpenFile:
+    async def open(cls, threads: Threads, open_fd: Callable[[], int]) -> OpenFile:
         """Opens by calling `open_fd` in a thread. Raises OSError."""
-        opening = disk_threads.call(lambda: cls(open_fd()))
+        opening = threads.call(lambda: cls(threads, open_fd()))
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -37,7 +38,7 @@ class OpenFile:
 
     async def read(self, length: int, offset: int) -> bytes:
         """Up to `length` bytes from `offset` on. Raises OSError."""
-        self._reading = disk_threads.call(lambda: os.pread(self._fd, length, offset))
+        self._reading = self._threads.call(lambda: os.pread(self._fd, length, offset))
         return await asyncio.shield(self._reading)
 
     def close(self) -> None:

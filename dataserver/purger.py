@@ -27,7 +27,6 @@ from common.errors import PackhorseError, UsageError
 from common.text import one_line
 from dataserver.core import events, instructions
 from dataserver.core.purge import Advice
-from dataserver.threads import disk_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +95,7 @@ class Purger:
         task.add_done_callback(self._tasks.discard)
 
     async def _remove(self, order: instructions.RemoveFiles) -> None:
-        failed = await disk_threads.call(lambda: self._unlink(order.lfns))
+        failed = await self._disk.threads.call(lambda: self._unlink(order.lfns))
         gone = tuple(lfn for lfn in order.lfns if lfn not in failed)
         try:
             await self._catalogue.remove(gone)

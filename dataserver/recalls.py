@@ -22,7 +22,7 @@ from dataserver.catalogue import Entry
 from dataserver.core import events, instructions
 from dataserver.core.failure import Failure, FailureKind
 from dataserver.disk import NotAFileError, Publication, is_no_space
-from dataserver.threads import Batcher, disk_threads
+from dataserver.threads import Batcher
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 #: Files moved to their places with one sync of each directory. Two such batches run at
 #: a time: while the disk syncs for one, files can be moved for the other.
 MOVED_AT_A_TIME = 256
+#: Rows written with one commit.
+ROWS_AT_A_TIME = 256
 #: Directories made in one go.
 MADE_AT_A_TIME = 64
 
@@ -89,6 +91,7 @@ class Recalls:
         self._mtimes_ns: dict[str, int] = {}
         self._directories = Batcher(self._make_directories, MADE_AT_A_TIME)
         self._moves = Batcher(self._move_all, MOVED_AT_A_TIME, parallel=2)
+        self._rows = Batcher(self._add_all, ROWS_AT_A_TIME)
         engine.carry_with(
             {
                 instructions.Examine: self._start(self._examine),
@@ -107,7 +110,8 @@ class Recalls:
             step.cancel()
         await asyncio.gather(*steps, *self._stopping, return_exceptions=True)
         await self._moves.finish()
-        await disk_threads.call(self._disk.sweep_incoming)
+        await self._rows.finish()
+        await self._disk.threads.call(self._disk.sweep_incoming)
 
     # --- steps as tasks -----------------------------------------------------
 
@@ -146,7 +150,7 @@ class Recalls:
     async def _clean_up(self, recall_id: str) -> None:
         self._mtimes_ns.pop(recall_id, None)
         try:
-            await disk_threads.call(lambda: self._disk.remove_incoming(recall_id))
+            await self._disk.threads.call(lambda: self._disk.remove_incoming(recall_id))
         except OSError as error:
             log.warning("what recall %s left cannot be removed: %s", recall_id, error)
 
@@ -178,7 +182,7 @@ class Recalls:
 
     async def _verify(self, order: instructions.Verify) -> events.Event:
         stopped = False
-        work = disk_threads.call(lambda: self._check(order, lambda: not stopped))
+        work = self._disk.threads.call(lambda: self._check(order, lambda: not stopped))
         try:
             found, mtime_ns = await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -198,10 +202,10 @@ class Recalls:
         now_s = self._engine.now_s()
         entry = Entry(order.lfn, order.size_bytes, mtime_ns, order.checksum, now_s)
         try:
-            await self._catalogue.add([entry])
+            await self._rows.do(entry)
         except PackhorseError:
             with contextlib.suppress(OSError):
-                await disk_threads.call(lambda: self._disk.unlink(order.lfn))
+                await self._disk.threads.call(lambda: self._disk.unlink(order.lfn))
             raise
         return events.Published(order.recall_id)
 
@@ -242,11 +246,15 @@ class Recalls:
                     made.append(error)
             return made
 
-        return await disk_threads.call(make_all)
+        return await self._disk.threads.call(make_all)
+
+    async def _add_all(self, batch: list[Entry]) -> list[Exception | None]:
+        await self._catalogue.add(batch)
+        return [None] * len(batch)
 
     async def _move_all(self, batch: list[instructions.Publish]) -> list[Exception | None]:
         moves = [Publication(order.recall_id, order.lfn) for order in batch]
-        errors = await disk_threads.call(lambda: self._disk.publish(moves))
+        errors = await self._disk.threads.call(lambda: self._disk.publish(moves))
         return [errors.get(order.recall_id) for order in batch]
 
 

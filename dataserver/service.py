@@ -100,7 +100,7 @@ class DataServerService:
         disk, catalogue, identity = await self._take_pool()
         this_life = f"{_owner(identity)}/{self._boot_epoch}"
         archive = Archive(self._mss, self._names, owner=this_life)
-        running = Running(disk.private / "running", _owner(identity))
+        running = Running(disk.private / "running", _owner(identity), disk.threads)
         await asyncio.to_thread(running.end_leftovers)
         janitor = await asyncio.to_thread(Janitor, this_life)
         self._closing.push_async_callback(asyncio.to_thread, janitor.close)
@@ -160,6 +160,8 @@ class DataServerService:
             pool,
             slots=config.slots,
             examines=archive.can_examine,
+            # A mounted file system tells sizes only; there is no use in asking it for more.
+            learns_checksums=self._mss.statcmd is not None,
             asks_purge_command=config.purgecmd is not None,
         )
         return Engine(node, self._clock, self.name)

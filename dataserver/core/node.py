@@ -62,14 +62,29 @@ class Node:
     """One pool and everything that happens to it."""
 
     def __init__(
-        self, pool: Pool, *, slots: int, examines: bool, asks_purge_command: bool = False
+        self,
+        pool: Pool,
+        *,
+        slots: int,
+        examines: bool,
+        learns_checksums: bool = True,
+        asks_purge_command: bool = False,
     ) -> None:
+        """`examines`: whether the archive can be asked about files before their recalls,
+        `learns_checksums`: and may tell a checksum besides the size.
+        """
         self.pool = pool
         self.changes = ChangeLog()
         self._out: list[Instruction] = []
         self.removals = Removals(pool, self.changes, self._out, asks_command=asks_purge_command)
         self.staging = Staging(
-            pool, self.changes, self.removals, self._out, slots=slots, examines=examines
+            pool,
+            self.changes,
+            self.removals,
+            self._out,
+            slots=slots,
+            examines=examines,
+            learns_checksums=learns_checksums,
         )
         self._lease_s: float | None = None
         self._contact_s = 0.0

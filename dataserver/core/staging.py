@@ -72,6 +72,7 @@ class Staging:
         *,
         slots: int,
         examines: bool,
+        learns_checksums: bool,
     ) -> None:
         self.rate = StagingRate()
         self._pool = pool
@@ -80,6 +81,7 @@ class Staging:
         self._out = out
         self._slots = slots
         self._examines = examines
+        self._learns_checksums = learns_checksums
         self._recalls: dict[str, Recall] = {}
         self._by_lfn: dict[str, str] = {}
         self._queue: deque[Recall] = deque()  # ACCEPTED, in order
@@ -288,7 +290,7 @@ class Staging:
                 self._end(recall, Failure(FailureKind.TRANSIENT, why), now_s)
             elif replica is not None or self._in_slot >= self._slots:
                 blocked.append(recall)
-            elif self._examines and _has_unknowns(recall):
+            elif self._examines and self._has_unknowns(recall):
                 self._move(recall, "examine", now_s)
                 self._out.append(Examine(recall.recall_id, recall.lfn))
             else:
@@ -296,13 +298,21 @@ class Staging:
                 self._ask_for_room(recall, now_s)
         self._queue.extend(blocked)
 
+    def _has_unknowns(self, recall: Recall) -> bool:
+        """Whether the archive should be asked before a recall begins.
+
+        Also about a file of known size: without the archive's checksum nothing could tell
+        a wrong copy of the right size.
+        """
+        return recall.size_bytes is None or (self._learns_checksums and recall.checksum is None)
+
     def _ask_for_room(self, recall: Recall, now_s: float) -> None:
         self._waiting.append(recall)
         self._grant(now_s)
 
     def _grant(self, now_s: float) -> None:
         """Gives room to those who wait, in order; fails those for whom there is none."""
-        for recall_id, more_bytes in list(self._wishes.items()):
+        for recall_id, more_bytes in list(self._wishes.items()) if self._wishes else ():
             if self._pool.extend(recall_id, more_bytes):
                 del self._wishes[recall_id]
         if not self._waiting:
@@ -439,15 +449,6 @@ class Staging:
         assert self._wishes.keys() <= {
             one.recall_id for one in by_state.get(RecallState.COPYING, ())
         }
-
-
-def _has_unknowns(recall: Recall) -> bool:
-    """Whether the archive should be asked before a recall begins.
-
-    Also about a file of known size: without the archive's checksum nothing could tell
-    a wrong copy of the right size.
-    """
-    return recall.size_bytes is None or recall.checksum is None
 
 
 def _wrong_size(what: str, recall: Recall, size_bytes: int) -> Failure:

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from dataserver.engine import Engine
 
 CHUNK_BYTES: Final = 1 << 20
-#: Disk reads under way; more than that only make each other slow.
-READS_AT_A_TIME: Final = 32
 
 _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
@@ -48,7 +46,6 @@ class ReadingDoor(dataserver_pb2_grpc.DataServerServicer):
         self._catalogue = catalogue
         self._host = host
         self._closing = asyncio.Event()
-        self._turns = asyncio.Semaphore(READS_AT_A_TIME)
 
     def close(self) -> None:
         """Ends all Open calls."""
@@ -110,8 +107,9 @@ class ReadingDoor(dataserver_pb2_grpc.DataServerServicer):
         Raises NotFound and drops the replica if it is not; Damaged if it cannot be read.
         """
         try:
-            async with self._turns:
-                file = await OpenFile.open(lambda: self._disk.open_replica(replica.lfn))
+            file = await OpenFile.open(
+                self._disk.readers, lambda: self._disk.open_replica(replica.lfn)
+            )
         except OSError as error:
             raise self._unreadable(replica, error) from error
         if file.size_bytes != replica.size_bytes:
@@ -122,8 +120,7 @@ class ReadingDoor(dataserver_pb2_grpc.DataServerServicer):
 
     async def _read(self, replica: Replica, file: OpenFile, length: int, offset: int) -> bytes:
         try:
-            async with self._turns:
-                data = await file.read(length, offset)
+            data = await file.read(length, offset)
         except OSError as error:
             raise self._unreadable(replica, error) from error
         if len(data) != length:

@@ -106,7 +106,7 @@ async def test_pinned_and_open_files_stay_and_a_full_pool_says_so(
         assert "9 MB pinned" in ended.failure.reason
         assert "1 MB open" in ended.failure.reason
         call.cancel()
-        await redirector.until(lambda: redirector.nodes["disk1"].heartbeat.open_files == 0)
+        await becomes_true(lambda: not service.node.pool.open_files)
         await stage(redirector, 11)
         assert name(9) not in on_disk(site)
         assert {name(number) for number in range(9)} <= on_disk(site)
