@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from packhorse import Packet
 
 WORKERS = 2
-PACKETS = 50_000
+PACKETS = 200_000
 DASK_TASKS = {"1.1": 4_000, "inf": 10_000}
 LFN = "/store/entries.dat"
 
