@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +20,7 @@ from common.errors import (
 )
 from packhorse.aio import connect
 from tests.support.fakes import FakeSite
+from tests.support.patience import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,7 +177,7 @@ def test_an_open_file_reads_seeks_and_is_let_go_of(fakes: FakeSite, host: str) -
         file.seek(-3, 2)
         assert file.read() == content[-3:]
         assert fakes.dataserver.open_now == 1
-    assert wait_until(lambda: fakes.dataserver.open_now == 0)
+    eventually(lambda: fakes.dataserver.open_now == 0)
 
 
 async def test_the_asynchronous_twin_reads_too(fakes: FakeSite) -> None:
@@ -190,17 +190,6 @@ async def test_the_asynchronous_twin_reads_too(fakes: FakeSite) -> None:
         assert await replica.read() == b"0123456789"
         assert replica.info.size_bytes == 10
         assert replica.local_path is None
-
-
-def wait_until(condition: object, timeout_s: float = 10.0) -> bool:
-    """Whether a condition comes true in time."""
-    assert callable(condition)
-    done = threading.Event()
-    for _ in range(int(timeout_s / 0.01)):
-        if condition():
-            return True
-        done.wait(0.01)
-    return False
 
 
 # --- datasets ------------------------------------------------------------------------

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ import packhorse
 from common.errors import Incomplete, NotFound, Refused, UsageError
 from tests.support import analyses
 from tests.support.fakes import FakeSite
+from tests.support.patience import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,14 +64,6 @@ def children() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
-    done = threading.Event()
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "it did not happen in time"
-        done.wait(0.01)
-
-
 @pytest.mark.parametrize("host", ["here", "elsewhere"])
 def test_root_files_give_what_a_plain_loop_gives(
     fakes: FakeSite, root_dataset: str, host: str
@@ -100,7 +92,7 @@ def test_a_file_is_opened_once_by_a_worker_for_all_its_packets(
 ) -> None:
     site.process(root_dataset, analyses.sums, workers=1)
     assert sorted(fakes.dataserver.opened) == ["/store/a.root", "/store/b.root"]
-    wait_until(lambda: fakes.dataserver.open_now == 0)
+    eventually(lambda: fakes.dataserver.open_now == 0)
 
 
 @pytest.mark.parametrize("function", [analyses.total_of_bytes, analyses.read_through_file])
@@ -367,7 +359,7 @@ def test_workers_end_with_a_client_that_is_killed(
     environment = {**os.environ, "PACKHORSE_TEST_MARK": str(mark)}
     client = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment)
     try:
-        wait_until(lambda: mark.exists() and mark.read_text())
+        eventually(lambda: mark.exists() and mark.read_text())
         ours = psutil.Process(client.pid).children(recursive=True)
         assert len(ours) >= 2
     finally:

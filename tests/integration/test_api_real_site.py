@@ -16,7 +16,7 @@ import uproot
 import packhorse
 from common.errors import NotFound, Refused, StageFailed
 from tests.support import analyses
-from tests.support.cluster import Cluster, Node, running
+from tests.support.cluster import Cluster, Node, running, until_joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     for name in DATA.glob("*") if DATA.is_dir() else ():
         cluster.write(f"/store/real/{name.name}", name.read_bytes())
     with running(cluster):
+        with cluster.connect() as site:
+            until_joined(site, len(cluster.nodes))
         yield cluster
 
 

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -20,9 +18,10 @@ from packhorse.worker.options import WorkerOptions, to_argument, worker_options
 from protos.packhorse.v1 import packetizer_pb2 as pb
 from tests.support import analyses
 from tests.support.fakes import FakeSite
+from tests.support.patience import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 30.0
@@ -84,14 +83,6 @@ class Workers:
         self.process.communicate(timeout=TIMEOUT_S)
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    done = threading.Event()
-    deadline_s = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline_s, "it did not happen in time"
-        done.wait(0.01)
-
-
 def test_a_worker_serves_one_session_after_another(fakes: FakeSite, site: packhorse.Site) -> None:
     with Workers(worker_options(fakes.redirector_address, hosts=["here"])):
         for function, value in ((analyses.count, 1000), (analyses.total_of_bytes, 0)):
@@ -105,11 +96,11 @@ def test_a_worker_that_is_stopped_commits_what_is_done_and_gives_back_the_rest(
 ) -> None:
     session_id = site.sessions.open("bytes", packhorse.Work(analyses.slow))
     with Workers(worker_options(fakes.redirector_address)) as workers:
-        wait_until(lambda: site.sessions.status(session_id).packets_done)
+        eventually(lambda: site.sessions.status(session_id).packets_done)
         code, _ = workers.stop()
     assert code == 0
     (session,) = fakes.packetizer.sessions.values()
-    wait_until(lambda: not fakes.packetizer.workers)
+    eventually(lambda: not fakes.packetizer.workers)
     assert session.leased == 0
     assert {failure.kind for failure in session.failures} <= {pb.PacketFailure.KIND_UNDONE}
     assert len(session.records) + len(session.waiting) == 10
@@ -121,12 +112,12 @@ def test_a_packet_that_is_broken_off_is_given_back_and_not_to_blame(
 ) -> None:
     session_id = site.sessions.open("bytes", packhorse.Work(analyses.hangs))
     with Workers(worker_options(fakes.redirector_address)) as workers:
-        wait_until(lambda: mark.exists() and mark.read_text())
+        eventually(lambda: mark.exists() and mark.read_text())
         code, _ = workers.stop()
     assert code == 0
     (session,) = fakes.packetizer.sessions.values()
     assert session.session_id == session_id
-    wait_until(lambda: not fakes.packetizer.workers)
+    eventually(lambda: not fakes.packetizer.workers)
     assert {failure.kind for failure in session.failures} == {pb.PacketFailure.KIND_UNDONE}
     assert len(session.waiting) == 10
 
@@ -136,7 +127,7 @@ def test_a_worker_waits_for_a_packetizer_that_is_not_there_yet(
 ) -> None:
     addresses, fakes.packetizer_addresses = fakes.packetizer_addresses, []
     with Workers(worker_options(fakes.redirector_address)):
-        wait_until(lambda: fakes.redirector.status_calls >= 2)
+        eventually(lambda: fakes.redirector.status_calls >= 2)
         assert not fakes.packetizer.names
         fakes.packetizer_addresses = addresses
         assert site.process("bytes", analyses.count, workers=0).value == 1000
@@ -160,7 +151,7 @@ def test_a_function_that_outlives_its_session_is_left_behind(
     ]
     session_id = site.sessions.open("bytes", packhorse.Work(analyses.hangs))
     with Workers(options):
-        wait_until(lambda: mark.exists() and mark.read_text())
+        eventually(lambda: mark.exists() and mark.read_text())
         site.sessions.cancel(session_id)
         assert site.process("bytes", analyses.count, workers=0).value == 1000
         assert not psutil.pid_exists(int(mark.read_text()))
@@ -172,7 +163,7 @@ def test_the_workers_of_a_supervisor_that_is_killed_end_with_it(
 ) -> None:
     site.sessions.open("bytes", packhorse.Work(analyses.hangs))
     with Workers(worker_options(fakes.redirector_address, workers=2)) as workers:
-        wait_until(lambda: mark.exists() and mark.read_text())
+        eventually(lambda: mark.exists() and mark.read_text())
         children = workers.children()
         assert len(children) == 2
         workers.process.kill()
@@ -212,7 +203,7 @@ def test_ctrl_c_ends_a_script_its_session_and_its_workers(
     client = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True
     )
-    wait_until(lambda: mark.exists() and mark.read_text())
+    eventually(lambda: mark.exists() and mark.read_text())
     children = psutil.Process(client.pid).children(recursive=True)
     client.send_signal(signal.SIGINT)
     _, said = client.communicate(timeout=TIMEOUT_S)
