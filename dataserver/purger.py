@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -187,6 +188,6 @@ def _verdict(number: int, line: str) -> tuple[str, str, float]:
     lfn, verdict, rank = said.get("lfn"), said.get("verdict"), said.get("rank", 0)
     if not isinstance(lfn, str) or verdict not in {"purge", "keep"}:
         raise UsageError(complaint)
-    if isinstance(rank, bool) or not isinstance(rank, int | float):
+    if isinstance(rank, bool) or not isinstance(rank, int | float) or math.isnan(rank):
         raise UsageError(complaint)
     return lfn, verdict, float(rank)
