@@ -154,15 +154,20 @@ class Cluster:
     def spawn(
         self, *argv: str, log: str, env: Mapping[str, str] | None = None
     ) -> subprocess.Popen[str]:
-        """Starts `packhorse ARGV --config …` in a process group of its own."""
+        """Starts `packhorse ARGV --config …` in a process group of its own.
+
+        It holds on to a pipe of ours, so that it ends even if the tests are killed.
+        """
+        own = {"PACKHORSE_LOG": "INFO", "PACKHORSE_EXIT_WITH_PARENT": "1", MARK: self._mark}
         with (self.folder / f"{log}.log").open("a") as stderr:
             return subprocess.Popen(
                 [sys.executable, "-m", "packhorse", *argv, "--config", str(self.config)],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
                 start_new_session=True,
-                env={**os.environ, "PACKHORSE_LOG": "INFO", MARK: self._mark, **(env or {})},
+                env={**os.environ, **own, **(env or {})},
             )
 
     def run(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tests.support.cluster import Cluster, Node, install, running, until_joined
 from tests.support.patience import eventually
+from tests.support.processes import is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,16 +51,24 @@ class StagingSite:
 
     def ran_on(self, lfn: str) -> list[str]:
         """The node of every run of the script for a file."""
-        noted = self.cluster.folder / "runs.log"
-        lines = noted.read_text().splitlines() if noted.exists() else []
-        runs = [local for remote, local in map(str.split, lines) if remote.endswith(lfn)]
         pools = self.cluster.folder / "pools"
-        return [Path(local).relative_to(pools).parts[0] for local in runs]
+        return [Path(local).relative_to(pools).parts[0] for local, _ in self._runs(lfn)]
+
+    def running(self, *lfns: str) -> set[int]:
+        """The processes of the script that run for these files."""
+        return {int(pid) for lfn in lfns for _, pid in self._runs(lfn) if is_alive(int(pid))}
 
     def until_running(self, *lfns: str) -> None:
         """Waits until the script runs for each of these files."""
         for lfn in lfns:
             eventually(lambda lfn=lfn: self.ran_on(lfn))  # type: ignore[misc]
+
+    def _runs(self, lfn: str) -> list[list[str]]:
+        """What the script noted of its runs for a file: the path to write, its process."""
+        noted = self.cluster.folder / "runs.log"
+        lines = noted.read_text().splitlines() if noted.exists() else []
+        runs = [line.split(" ") for line in lines]
+        return [run[1:] for run in runs if run[0].endswith(lfn)]
 
     @property
     def _gates(self) -> Path:
