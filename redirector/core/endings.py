@@ -47,13 +47,27 @@ class Endings:
         if recall.node is None:
             books.recalls.move(recall, "online", now_s)
             tell_if_begun(books, lfn, now_s, f"came online on {node.name} without a recall")
-        elif recall.node is node and recall_id in ("", recall.recall_id):
-            self._published(recall, node, size_bytes, now_s)
+        elif recall.node is node and (recall.recall_id == recall_id or recall.unaccounted):
+            self.published(recall, node, size_bytes, now_s)
         elif recall.state is RecallState.ASSIGNED:
             reason = f"the file came online on {node.name} meanwhile"
             books.recalls.move(recall, "drop", now_s)
             books.stories.tell(lfn, now_s, f"run on {recall.node.name} cancelled: {reason}")
             self._wishes.stop_run(recall, reason)
+
+    def published(self, recall: Recall, node: Node, size_bytes: int, now_s: float) -> None:
+        """A run has brought its file."""
+        books = self._books
+        recall.size_bytes = size_bytes
+        record = record_of(recall, RecallState.DONE, now_s)
+        books.out.add(SaveRecall(record))
+        books.recalls.remember_published(record)
+        books.recalls.move(recall, "publish", now_s)
+        node.failures_in_row = 0
+        books.nodes_changed[node] = None
+        took = words.duration(now_s - recall.started_s)
+        line = f"online on {node.name}: {words.size(size_bytes)} in {took}"
+        books.stories.tell(recall.lfn, now_s, line)
 
     def run_failed(
         self,
@@ -122,19 +136,6 @@ class Endings:
             renewed.size_bytes, renewed.checksum = recall.size_bytes, recall.checksum
 
     # --- inside ---
-
-    def _published(self, recall: Recall, node: Node, size_bytes: int, now_s: float) -> None:
-        books = self._books
-        recall.size_bytes = size_bytes
-        record = record_of(recall, RecallState.DONE, now_s)
-        books.out.add(SaveRecall(record))
-        books.recalls.remember_published(record)
-        books.recalls.move(recall, "publish", now_s)
-        node.failures_in_row = 0
-        books.nodes_changed[node] = None
-        took = words.duration(now_s - recall.started_s)
-        line = f"online on {node.name}: {words.size(size_bytes)} in {took}"
-        books.stories.tell(recall.lfn, now_s, line)
 
     def _failed_once_more(self, recall: Recall, node: Node, failure: Failure, now_s: float) -> None:
         recall.failures += 1

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from common.story import StoryLine
 from redirector.core import words
-from redirector.core.figures import Explanation, FileStanding
-from redirector.core.states import ErrorClass, FileState, NodeState, RecallState
+from redirector.core.figures import Explanation
+from redirector.core.standing import standing_of
+from redirector.core.states import NodeState, RecallState
 from redirector.core.telling import asked_line
 
 if TYPE_CHECKING:
@@ -27,30 +28,10 @@ class Explaining:
     def __init__(self, books: Books) -> None:
         self._books = books
 
-    def standing(self, lfn: str, now_s: float) -> FileStanding:
-        """How a file stands."""
-        books = self._books
-        replicas = books.index.replicas(lfn)
-        if replicas:
-            number, size_bytes = min(replicas, key=lambda one: books.nodes.reading_rank(one[0]))
-            node = books.nodes.numbered(number).name
-            return FileStanding(lfn, FileState.ONLINE, node, size_bytes)
-        recall = books.recalls.live.get(lfn)
-        if recall is not None and books.requests.waiting_for(lfn):
-            node = recall.node.name if recall.node is not None else ""
-            reason = recall.failure.reason if recall.failure is not None else ""
-            return FileStanding(lfn, FileState.STAGING, node, recall.size_bytes, reason)
-        failure = books.recalls.failure_of(lfn, now_s)
-        if failure is None:
-            return FileStanding(lfn, FileState.NEARLINE)
-        missing = failure.error_class is ErrorClass.NOT_FOUND
-        state = FileState.MISSING if missing else FileState.FAILED
-        return FileStanding(lfn, state, reason=failure.reason)
-
     def explain(self, lfn: str, now_s: float) -> Explanation:
         """The story of a file."""
         books = self._books
-        standing = self.standing(lfn, now_s)
+        standing = standing_of(books, lfn, now_s)
         waiting = books.requests.waiting_for(lfn)
         story = list(books.stories.of(lfn))
         if lfn not in books.stories:

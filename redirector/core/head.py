@@ -31,11 +31,11 @@ from redirector.core.holdings import Holdings
 from redirector.core.lookup import Lookup
 from redirector.core.membership import Membership
 from redirector.core.model import RequestFile
-from redirector.core.nodes import LIVENESS_S
 from redirector.core.pinning import Pinning
 from redirector.core.placing import Placing
 from redirector.core.settling import Settling
 from redirector.core.staging import Staging
+from redirector.core.standing import standing_of
 from redirector.core.wishes import Wishes
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Head:
         self._placing = Placing(books, self._staging, endings)
         self._pinning = pinning
         self._explaining = Explaining(books)
-        self._lookup = Lookup(books, self._explaining)
+        self._lookup = Lookup(books)
         self._latest_s = now_s
 
     def handle(self, event: Event, now_s: float) -> list[Instruction]:
@@ -105,7 +105,7 @@ class Head:
         if books.index.sweeping:
             return self._latest_s
         times = [
-            books.nodes.checked_s + LIVENESS_S,
+            books.nodes.next_check_s,
             books.nodes.await_until_s,
             books.recalls.next_due_s(),
             books.pins.next_expiry_s(),
@@ -121,7 +121,7 @@ class Head:
 
     def standing(self, lfns: Sequence[str], now_s: float) -> list[FileStanding]:
         """How files stand, a row each (for snapshots; slower than `locate`)."""
-        return [self._explaining.standing(lfn, now_s) for lfn in lfns]
+        return [standing_of(self._books, lfn, now_s) for lfn in lfns]
 
     def group_by_holder(self, lfns: Sequence[str]) -> HolderGroups:
         """Whom to ask about these files (Describe): the best holder that is in touch."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from redirector.core.instructions import CloseConnection, SendInventory
+from redirector.core.standing import standing_of
 from redirector.core.states import FileEventKind, FileState, NodeState
 from redirector.core.telling import tell_if_begun
 
@@ -145,11 +146,6 @@ class Holdings:
     ) -> None:
         """Tells that a replica went; the file may have others, or be recalled already."""
         books = self._books
-        if books.index.online(lfn):
-            state = FileState.ONLINE
-        elif lfn in books.recalls.live:
-            state = FileState.STAGING
-        else:
-            state = FileState.NEARLINE
+        state = standing_of(books, lfn, now_s).state
         books.out.file_event(lfn, state, FileEventKind.DROPPED, node.name, size_bytes, reason)
         tell_if_begun(books, lfn, now_s, f"dropped by {node.name}: {reason or 'no reason given'}")

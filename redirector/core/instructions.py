@@ -123,7 +123,7 @@ class SaveRequest:
 
 @dataclass(frozen=True, slots=True)
 class SaveRequestFiles:
-    """Keep how some files of a request stand now (all of them have ended)."""
+    """Keep how some files of a request stand now: their states and reasons, and nothing else."""
 
     request_id: str
     files: tuple[RequestFile, ...]

@@ -6,21 +6,20 @@ from typing import TYPE_CHECKING
 
 from redirector.core import words
 from redirector.core.figures import EvictPlan, HolderGroups, LocateColumns
+from redirector.core.standing import standing_of
 from redirector.core.states import FileState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from redirector.core.books import Books
-    from redirector.core.explaining import Explaining
 
 
 class Lookup:
     """Questions to the index, answered in bulk. Changes nothing."""
 
-    def __init__(self, books: Books, explaining: Explaining) -> None:
+    def __init__(self, books: Books) -> None:
         self._books = books
-        self._explaining = explaining
 
     def locate(self, lfns: Sequence[str], now_s: float, host: str) -> LocateColumns:
         """Where files are; see `LocateColumns`."""
@@ -84,7 +83,7 @@ class Lookup:
         if 0 not in holders:
             return []
         rows = (row for row, number in enumerate(holders) if not number)
-        standings = ((row, self._explaining.standing(lfns[row], now_s)) for row in rows)
+        standings = ((row, standing_of(self._books, lfns[row], now_s)) for row in rows)
         return [
             (row, standing.state, standing.reason)
             for row, standing in standings

@@ -16,7 +16,6 @@ from redirector.core.instructions import (
     SendInventory,
     Welcome,
 )
-from redirector.core.nodes import LIVENESS_S
 from redirector.core.states import NodeState
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class Membership:
     def check_silence(self, now_s: float) -> None:
         """Measures every node's silence; about once a second."""
         books = self._books
-        if now_s - books.nodes.checked_s >= LIVENESS_S:
+        if now_s >= books.nodes.next_check_s:
             books.nodes.excuse_late_check(now_s)
             books.nodes.measure_site_rate()
             for node in list(books.nodes):

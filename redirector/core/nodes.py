@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from redirector.core.settings import HeadSettings
 
 #: How often the nodes' silence is measured.
-LIVENESS_S = 1.0
+_LIVENESS_S = 1.0
 
 
 class Nodes:
@@ -38,7 +38,7 @@ class Nodes:
         self._awaited: set[str] = set()
         self._await_until_s = now_s + settings.lost_after_s
         self.site_rate = settings.assumed_rate
-        self.checked_s = now_s
+        self._checked_s = now_s
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self._by_name.values())
@@ -142,14 +142,19 @@ class Nodes:
 
     # --- time ---
 
+    @property
+    def next_check_s(self) -> float:
+        """When silence is measured next."""
+        return self._checked_s + _LIVENESS_S
+
     def excuse_late_check(self, now_s: float) -> None:
         """Notes a check of silence. If it comes late, the head itself was not listening:
         what the nodes said meanwhile is still waiting to be read, so they are excused."""
-        late_s = now_s - self.checked_s - LIVENESS_S
-        if late_s > LIVENESS_S:
+        late_s = now_s - self.next_check_s
+        if late_s > _LIVENESS_S:
             for node in self._by_name.values():
                 node.last_heard_s = min(now_s, node.last_heard_s + late_s)
-        self.checked_s = now_s
+        self._checked_s = now_s
 
     def measure_site_rate(self) -> None:
         """The median staging rate of the nodes that have measured theirs."""

@@ -128,6 +128,10 @@ class Requests:
         for lfn in request.waiting():
             self._wait(lfn, request)
 
+    def is_waited_for(self, lfn: str) -> bool:
+        """Whether any request waits for a file."""
+        return lfn in self._waiting
+
     def waiting_for(self, lfn: str) -> list[Request]:
         """The requests that wait for a file."""
         waiting = self._waiting.get(lfn)

@@ -85,7 +85,11 @@ class Staging:
             return
         books.nodes_changed[node] = None
         self._learn_size(recall, event.size_bytes)
-        if recall.state is RecallState.CANCELLING:
+        if event.failure is None and books.index.holds(node.number, recall.lfn):
+            # Cancelled too late, or its replica was in the inventory of a node just joined.
+            self._endings.published(recall, node, recall.size_bytes, now_s)
+            self._complete_record(event, now_s)
+        elif recall.state is RecallState.CANCELLING:
             self._endings.stopped(recall, now_s, event)
         elif event.failure is None:
             # Its replica is in a report of changes that must follow.
@@ -123,19 +127,13 @@ class Staging:
 
     def missed(self, node: Node, now_s: float) -> None:
         """A joined node's inventory is complete: what it neither runs nor holds has failed."""
-        failure = Failure(ErrorClass.TRANSIENT, f"{node.name} joined anew and no longer runs it")
-        for recall in list(node.recalls.values()):
-            if recall.unaccounted:
-                self._endings.run_failed(recall, failure, now_s, blame_node=False)
+        reason = f"{node.name} joined anew and no longer runs it"
+        unaccounted = [recall for recall in node.recalls.values() if recall.unaccounted]
+        self._give_up(unaccounted, reason, now_s)
 
     def lease_over(self, node: Node, now_s: float) -> None:
         """A node is dropped: by now it has stopped every recall of its own accord."""
-        failure = Failure(ErrorClass.TRANSIENT, f"{node.name} was lost")
-        for recall in list(node.recalls.values()):
-            if recall.state is RecallState.CANCELLING:
-                self._endings.stopped(recall, now_s)
-            else:
-                self._endings.run_failed(recall, failure, now_s, blame_node=False)
+        self._give_up(list(node.recalls.values()), f"{node.name} was lost", now_s)
 
     def wake_due(self, now_s: float) -> None:
         """Puts what has waited long enough back into the queue."""
@@ -149,6 +147,15 @@ class Staging:
                 self._endings.run_failed(recall, failure, now_s)
 
     # --- inside ---
+
+    def _give_up(self, recalls: list[Recall], reason: str, now_s: float) -> None:
+        """Runs have ended without a word."""
+        for recall in recalls:
+            if recall.state is RecallState.CANCELLING:
+                self._endings.stopped(recall, now_s)
+            else:
+                failure = Failure(ErrorClass.TRANSIENT, reason)
+                self._endings.run_failed(recall, failure, now_s, blame_node=False)
 
     def _adopt(self, node: Node, run: RunningRecall, now_s: float) -> None:
         """A joining node runs a recall already."""

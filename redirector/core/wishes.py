@@ -29,11 +29,12 @@ class Wishes:
         """Somebody waits for a file that is not online: joins its recall, or makes one."""
         books = self._books
         recall = books.recalls.live.get(lfn)
+        if recall is None or recall.state is RecallState.CANCELLING:
+            books.out.file_event(lfn, FileState.STAGING, FileEventKind.QUEUED)
         if recall is None:
             books.recalls.forget_failure(lfn)
             recall = books.recalls.create(lfn, priority, now_s)
             books.queue_grown = True
-            books.out.file_event(lfn, FileState.STAGING, FileEventKind.QUEUED)
         elif priority > recall.priority:
             books.recalls.queue.raise_priority(recall, priority)
             books.queue_grown = True
@@ -46,12 +47,12 @@ class Wishes:
         """The last one who waited for a file has gone."""
         books = self._books
         recall = books.recalls.live[lfn]
+        books.out.file_event(lfn, FileState.NEARLINE, FileEventKind.CANCELLED, reason=reason)
+        tell_if_begun(books, lfn, now_s, f"cancelled: {reason}")
         if recall.state is RecallState.CANCELLING:
             return
         running = recall.state is RecallState.ASSIGNED
         books.recalls.move(recall, "drop", now_s)
-        books.out.file_event(lfn, FileState.NEARLINE, FileEventKind.CANCELLED, reason=reason)
-        tell_if_begun(books, lfn, now_s, f"cancelled: {reason}")
         if running:
             self.stop_run(recall, reason)
 
