@@ -125,6 +125,11 @@ class PoolDisk:
         figures = os.fstatvfs(self._root_fd)
         return figures.f_bavail * figures.f_frsize
 
+    def total_bytes(self) -> int:
+        """How large the file system is."""
+        figures = os.fstatvfs(self._root_fd)
+        return figures.f_blocks * figures.f_frsize
+
     # --- incoming -----------------------------------------------------------
 
     def make_incoming(self, recall_id: str, lfn: str) -> Path:

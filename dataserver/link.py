@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FIRST_RETRY_S: Final = 0.2
-LAST_RETRY_S: Final = 5.0
+LAST_RETRY_S: Final = 2.0
 #: Changes in one message.
 CHANGES_AT_A_TIME: Final = 2_000
 #: Ends of recalls kept for a redirector that confirms nothing.
@@ -148,6 +148,9 @@ class Link:
             log.warning("%s: not joined: %s", self._engine.name, error)
 
     def _tell_ended(self, told: instructions.TellEnded) -> None:
+        if told.failure is not None:
+            kind, reason = told.failure.kind.value, told.failure.reason
+            log.info("%s: recall of %s failed (%s): %s", self._engine.name, told.lfn, kind, reason)
         self._ends.add(wire.recall_ended(told))
         self.wake()
 

@@ -69,6 +69,8 @@ class Recalls:
     """The steps under way, at most one for each recall.
 
     `algorithm` is what is computed where the archive gave no checksum; None for nothing.
+    `has_command`: files are brought by a command of the site, which is held to the size
+    that is known of a file by the kernel as well, for it may not stop when it is told.
     """
 
     def __init__(
@@ -79,6 +81,8 @@ class Recalls:
         catalogue: Catalogue,
         running: Running,
         algorithm: str | None,
+        *,
+        has_command: bool,
     ) -> None:
         self._engine = engine
         self._archive = archive
@@ -86,6 +90,7 @@ class Recalls:
         self._catalogue = catalogue
         self._running = running
         self._algorithm = algorithm
+        self._has_command = has_command
         self._steps: dict[str, asyncio.Task[None]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
         self._mtimes_ns: dict[str, int] = {}
@@ -170,6 +175,7 @@ class Recalls:
                 order.lfn,
                 target,
                 size_bytes=order.size_bytes,
+                limit_bytes=self._limit_bytes(order),
                 on_start=lambda pid, start_s: self._running.note(recall_id, pid, start_s),
                 on_progress=lambda size: self._engine.post(events.Grew(recall_id, size)),
             )
@@ -179,6 +185,11 @@ class Recalls:
         if fetched.failure is not None:
             raise StepError(_failure_of(fetched.failure), ran)
         return events.Copied(recall_id, fetched.size_bytes, ran)
+
+    def _limit_bytes(self, order: instructions.Copy) -> int | None:
+        if order.size_bytes is None:
+            return self._engine.node.pool.limits.quota_bytes
+        return order.size_bytes if self._has_command else None
 
     async def _verify(self, order: instructions.Verify) -> events.Event:
         stopped = False

@@ -21,6 +21,7 @@ from common.clock import Clock
 from common.command import Janitor
 from common.errors import PackhorseError
 from common.grpc_server import make_server
+from common.units import format_size
 from dataserver import adopt
 from dataserver.archive import Archive
 from dataserver.catalogue import Catalogue
@@ -108,7 +109,10 @@ class DataServerService:
         reconciled = await self._reconcile(disk, catalogue)
         engine = self._engine = self._make_engine(reconciled, archive)
         algorithm = None if config.checksum == "none" else config.checksum
-        recalls = Recalls(engine, archive, disk, catalogue, running, algorithm)
+        has_command = not isinstance(self._mss.stagecmd, str)
+        recalls = Recalls(
+            engine, archive, disk, catalogue, running, algorithm, has_command=has_command
+        )
         self._closing.push_async_callback(recalls.stop)
         purger = Purger(engine, disk, catalogue, config.purgecmd, this_life)
         self._closing.push_async_callback(purger.stop)
@@ -137,6 +141,10 @@ class DataServerService:
     async def _take_pool(self) -> tuple[PoolDisk, Catalogue, str]:
         disk = await asyncio.to_thread(PoolDisk, self._config.pool)
         self._closing.callback(disk.close)
+        total_bytes = await asyncio.to_thread(disk.total_bytes)
+        if total_bytes < self._config.quota:
+            quota, total = format_size(self._config.quota), format_size(total_bytes)
+            log.warning("%s: its quota is %s, but its disk has only %s", self.name, quota, total)
         catalogue = await asyncio.to_thread(Catalogue, disk.private / "catalogue.sqlite")
         self._closing.push_async_callback(self._close_catalogue, catalogue)
         return disk, catalogue, await asyncio.to_thread(pool_id, disk.private)
@@ -146,7 +154,11 @@ class DataServerService:
         now_s = self._clock.now_s()
         found = await asyncio.to_thread(adopt.reconcile, disk, rows, self._names, now_s)
         adopt.report(self.name, found)
-        await catalogue.remove(found.orphans)
+        try:
+            await catalogue.remove(found.orphans)
+        except PackhorseError as error:
+            # A full disk must not keep the server from starting, and purging.
+            log.warning("%s: rows without files stay for now: %s", self.name, error)
         return found
 
     def _make_engine(self, reconciled: Reconciled, archive: Archive) -> Engine:

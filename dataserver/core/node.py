@@ -8,8 +8,8 @@ lease. Out of touch with the redirector for 0.8 of the lease, it ends its own re
 so that the redirector can safely give them to others once the whole lease is over;
 both count on their own clock, from the last moment they can prove.
 
-Doors read the pool and use `open_replica`, `close_replica` and `touch` directly, for
-these need an answer and never an instruction.
+Doors look into the pool and use its `open`, `close` and `touch` directly, for these need
+an answer and never an instruction.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 from typing import TYPE_CHECKING, Final
 
 from common.errors import Damaged, NotFound, UsageError
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from dataserver.engine import Engine
 
 CHUNK_BYTES: Final = 1 << 20
+#: Linux takes no longer paths, its final NUL included.
+PATH_MAX_BYTES: Final = 4096
 
 _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
@@ -65,7 +68,7 @@ class ReadingDoor(dataserver_pb2_grpc.DataServerServicer):
                 raise NotFound(f"{lfn} is not on this node any more")
             reply = pb.OpenReply(info=wire.file_info(known[0]))
             if request.host and request.host == self._host:
-                reply.local_path = str(self._disk.path(lfn))
+                reply.local_path = self._local_path(lfn)
             yield reply
             await self._closing.wait()
 
@@ -88,6 +91,11 @@ class ReadingDoor(dataserver_pb2_grpc.DataServerServicer):
                 for offset in range(request.offset, end, CHUNK_BYTES):
                     data = await self._read(replica, file, min(CHUNK_BYTES, end - offset), offset)
                     yield pb.ReadReply(data=data)
+
+    def _local_path(self, lfn: str) -> str:
+        """Where the file lies; empty if that is too long for anyone to open it by path."""
+        path = str(self._disk.path(lfn))
+        return path if len(os.fsencode(path)) < PATH_MAX_BYTES else ""
 
     @contextlib.contextmanager
     def _opened(self, lfn: str) -> Iterator[Replica]:
