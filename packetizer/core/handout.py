@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from packetizer.core.where import Where
     from packetizer.core.workers import Crew, Seat, Worker
 
-#: Before a replica that did not open is tried again: this, then thrice as long, and
-#: so on. Long enough that a data server that died is known to have died.
+#: Before a replica that did not open is tried again: this, then four times as long,
+#: and so on. Long enough that a data server that died is known to have died.
 _OPEN_AGAIN_S = 2.0
 #: How long a packet waits for another worker, or for one on the host of its data.
 _CHOOSY_S = 3.0
@@ -149,7 +149,7 @@ class Handout:
                 return Verdict.DROP
             if file.state is not FileState.READY:
                 return Verdict.LEAVE
-            node = _replica(file.nodes, worker, returned.avoid_node)
+            node = _replica(file.nodes, worker, returned.avoid_node, now_s)
             if node is None:
                 return Verdict.LEAVE
             if now_s < returned.choosy_until_s and (
@@ -195,6 +195,7 @@ class Handout:
         return lease
 
     def _hand_over(self, lease: Lease, now_s: float) -> None:
+        lease.leased_s = now_s
         lease.worker.hand[lease.lease_id] = lease
         self._books.leased(lease, now_s)
 
@@ -226,6 +227,7 @@ class Handout:
         seat = crew.seat(worker)
         for lease, busy_s in zip(mine, commit.busy_s, strict=True):
             lease.is_committing = True
+            lease.node.was_read(lease.leased_s)
             crew.measured(seat, lease.stop - lease.start, busy_s)
         keep = KeepCommit(
             self._session_id,
@@ -301,9 +303,9 @@ class Handout:
         tried = lease.tried + 1
         delay_s = 0.0
         if kind is FailureKind.OPEN:
-            if not lease.node.up:
-                tried = lease.tried  # that says nothing about the file
-            delay_s = _OPEN_AGAIN_S * 3 ** max(tried - 1, 0)
+            if not lease.node.did_not_open(lease.file.lfn, now_s):
+                tried = lease.tried
+            delay_s = _OPEN_AGAIN_S * 4 ** max(tried - 1, 0)
         self._books.packets_retried += 1
         if tried < self._attempts:
             of_replica = kind in {FailureKind.OPEN, FailureKind.CORRUPT}
@@ -414,9 +416,9 @@ class Handout:
                 assert self._kept[worker].holds(number, number + 1), (worker, number)
 
 
-def _replica(nodes: Sequence[Node], worker: Worker, avoid: str) -> Node | None:
+def _replica(nodes: Sequence[Node], worker: Worker, avoid: str, now_s: float) -> Node | None:
     """The replica to try: not the one that failed if there is another, the nearest first."""
-    usable = [node for node in nodes if node.up]
+    usable = [node for node in nodes if node.serves(now_s)]
     others = [node for node in usable if node.name != avoid] or usable
     for node in others:
         if node.host and node.host == worker.host:

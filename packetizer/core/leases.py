@@ -52,6 +52,7 @@ class Lease:
         "is_committing",
         "is_local",
         "lease_id",
+        "leased_s",
         "node",
         "session_id",
         "start",
@@ -82,6 +83,7 @@ class Lease:
         self.node = node
         self.worker = worker
         self.is_local = is_local
+        self.leased_s = 0.0
         #: How often it has failed before.
         self.tried = tried
         #: It was in the hands of a worker that died: nothing else may be beside it.

@@ -73,11 +73,11 @@ class NearestFirst:
     ) -> Place | None:
         """See `Where`."""
         host = seat.worker.host
-        now_at = _present_place(seat)
+        now_at = _present_place(seat, now_s)
         if now_at is not None and now_at.is_local:
             return now_at
         levels = shelves.levels(seat.worker)
-        nearest = _most_work(levels.host)
+        nearest = _most_work(levels.host, now_s)
         if nearest is not None:
             seat.dry_since_s = None
             return Place(nearest.next_file, nearest, is_local=True)
@@ -89,7 +89,8 @@ class NearestFirst:
         if is_patient and now_s < seat.dry_since_s + self._locality_wait_s:
             return None
         for level in levels[1:]:
-            shelf = _most_work(level if not to_come else self._not_done_soon(level, crew))
+            shelves_there = level if not to_come else self._not_done_soon(level, crew)
+            shelf = _most_work(shelves_there, now_s)
             if shelf is not None:
                 return Place(shelf.next_file, shelf, is_local=False)
         return None
@@ -103,19 +104,21 @@ class NearestFirst:
                 yield shelf
 
 
-def _present_place(seat: Seat) -> Place | None:
+def _present_place(seat: Seat, now_s: float) -> Place | None:
     """Where the worker is, if its file still has free entries there."""
     file, shelf = seat.file, seat.shelf
-    if file is None or shelf is None or shelf not in file.offered_by or not shelf.node.up:
+    if file is None or shelf is None or shelf not in file.offered_by:
+        return None
+    if not shelf.node.serves(now_s):
         return None
     host = seat.worker.host
     return Place(file, shelf, is_local=bool(host) and shelf.node.host == host)
 
 
-def _most_work(shelves: Iterable[Shelf]) -> Shelf | None:
+def _most_work(shelves: Iterable[Shelf], now_s: float) -> Shelf | None:
     best, most = None, 0.0
     for shelf in shelves:
-        if shelf.free_entries and shelf.node.up:
+        if shelf.free_entries and shelf.node.serves(now_s):
             work = shelf.work_per_reader
             if work > most:
                 best, most = shelf, work

@@ -32,9 +32,11 @@ def test_what_a_dead_worker_held_goes_to_others_at_once(world: DeskWorld) -> Non
     assert world.figures().packets_retried == 10
 
 
-def test_a_worker_that_says_goodbye_leaves_no_suspects(world: DeskWorld) -> None:
+def test_a_worker_that_leaves_with_empty_hands_leaves_no_suspects(world: DeskWorld) -> None:
     world.join("a", want=4)
-    world.die("a", goodbye=True)
+    for _ in range(4):
+        world.fail("a", FailureKind.UNDONE)
+    world.die("a")
     world.join("b", want=10)
     assert len(world.hands["b"]) == 10
     assert not any(lease.is_alone for lease in world.hands["b"])
@@ -257,9 +259,43 @@ def test_a_server_that_is_down_is_not_the_fault_of_its_files(world: DeskWorld) -
     assert world.figures().entries_bad == 0
 
 
+def test_a_server_of_which_several_files_fail_is_to_blame_itself(world: DeskWorld) -> None:
+    world.open(3, "more", packet_entries=50)
+    for number in range(3):
+        world.online(number, "n1", session_id="more")
+    world.join("a", want=1, only_session="more")
+    while not world.figures("more").files_bad and world.now_s < 1030:
+        if world.hands["a"]:
+            world.fail("a", FailureKind.OPEN, want=1)
+        world.later(0.25)
+    assert not world.figures("more").files_bad
+    assert world.figures("more").packets_retried < 30, "it is let alone for a while"
+    if not world.hands["a"]:
+        world.later(20.0)
+    world.commit("a", session_id="more", want=1)
+    while world.hands["a"]:
+        world.commit("a", session_id="more", want=1)
+        world.later(10.0)
+    assert world.figures("more").entries_done == 300
+
+
+def test_a_server_that_fails_for_long_does_so_because_of_its_files(world: DeskWorld) -> None:
+    world.open(3, "more", packet_entries=100)
+    for number in range(3):
+        world.online(number, "n1", session_id="more")
+    world.join("a", want=1, only_session="more")
+    while world.figures("more").state is SessionState.RUNNING and world.now_s < 1500:
+        if world.hands["a"]:
+            world.fail("a", FailureKind.OPEN, want=1)
+        world.later(1.0)
+        if "a" in world.hands:
+            world.beat("a")
+    assert world.figures("more").files_bad == 3
+
+
 def test_a_file_that_never_opens_is_named_as_a_whole(world: DeskWorld) -> None:
     world.join("a", want=1)
-    for delay_s in (2.1, 6.1, 0.0):
+    for delay_s in (2.1, 8.1, 0.0):
         world.fail("a", FailureKind.OPEN, reason="no such file")
         world.later(delay_s)
         world.want("a", 1)
@@ -285,7 +321,7 @@ def test_a_file_that_breaks_half_way_keeps_what_was_committed(world: DeskWorld) 
 def test_a_worker_on_a_file_that_is_given_up_may_still_commit(world: DeskWorld) -> None:
     world.join("a", want=1)
     world.join("b", want=2)
-    for delay_s in (2.1, 6.1, 0.0):
+    for delay_s in (2.1, 8.1, 0.0):
         world.fail("a", FailureKind.OPEN)
         world.later(delay_s)
         world.beat("b")
