@@ -212,7 +212,10 @@ def script(path: Path, text: str, mode: int = 0o755) -> str:
     ("make", "reason"),
     [
         (lambda d: "/no/such/program", "cannot be run: No such file or directory"),
-        (lambda d: "no-such-program", "no-such-program cannot be run: no such program in PATH that may be executed"),
+        (
+            lambda d: "no-such-program",
+            "no-such-program cannot be run: no such program in PATH that may be executed",
+        ),
         (lambda d: script(d / "x", "#!/bin/sh\n", 0o644), "is it executable (chmod +x)?"),
         (lambda d: script(d / "x", "#!/no/such/shell\n"), "its first line (#!)"),
         (lambda d: script(d / "x", "echo no first line\n"), "it is no program"),

@@ -18,7 +18,10 @@ def test_the_stubs_are_those_the_proto_files_give(tmp_path: Path) -> None:
             "-m",
             "grpc_tools.protoc",
             f"-I{ROOT}",
-            *(f"--{plugin}_out={tmp_path}" for plugin in ("python", "mypy", "grpc_python", "mypy_grpc")),
+            *(
+                f"--{plugin}_out={tmp_path}"
+                for plugin in ("python", "mypy", "grpc_python", "mypy_grpc")
+            ),
             *map(str, protos),
         ],
         capture_output=True,
