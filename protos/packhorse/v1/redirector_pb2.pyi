@@ -1403,6 +1403,7 @@ class NodeMessage(_message.Message):
     EXAMINED_FIELD_NUMBER: _builtins.int
     PURGE_PLAN_FIELD_NUMBER: _builtins.int
     EVICTED_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -1423,6 +1424,12 @@ class NodeMessage(_message.Message):
     def purge_plan(self) -> Global___PurgePlan: ...
     @_builtins.property
     def evicted(self) -> Global___Evicted: ...
+    @_builtins.property
+    def batch(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeMessage]:
+        """Instead of a message of its own: several in their order, for a message costs
+        more than most of what it says. Only to a redirector that takes batches.
+        """
+
     def __init__(
         self,
         *,
@@ -1436,10 +1443,11 @@ class NodeMessage(_message.Message):
         examined: Global___Examined | None = ...,
         purge_plan: Global___PurgePlan | None = ...,
         evicted: Global___Evicted | None = ...,
+        batch: _abc.Iterable[Global___NodeMessage] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "described", b"described", "evicted", b"evicted", "examined", b"examined", "heartbeat", b"heartbeat", "hello", b"hello", "inventory", b"inventory", "message", b"message", "purge_plan", b"purge_plan", "recall_ended", b"recall_ended", "recall_progress", b"recall_progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "described", b"described", "evicted", b"evicted", "examined", b"examined", "heartbeat", b"heartbeat", "hello", b"hello", "inventory", b"inventory", "message", b"message", "purge_plan", b"purge_plan", "recall_ended", b"recall_ended", "recall_progress", b"recall_progress"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "changes", b"changes", "described", b"described", "evicted", b"evicted", "examined", b"examined", "heartbeat", b"heartbeat", "hello", b"hello", "inventory", b"inventory", "message", b"message", "purge_plan", b"purge_plan", "recall_ended", b"recall_ended", "recall_progress", b"recall_progress"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "inventory", "changes", "heartbeat", "recall_progress", "recall_ended", "described", "examined", "purge_plan", "evicted"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
@@ -1460,6 +1468,7 @@ class Hello(_message.Message):
     RUNNING_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
+    TAKES_BATCHES_FIELD_NUMBER: _builtins.int
     boot_epoch: _builtins.str
     """Made anew at every start of the data server; orders nothing, only differs."""
     pool_id: _builtins.str
@@ -1472,6 +1481,8 @@ class Hello(_message.Message):
     version: _builtins.str
     drain: _builtins.bool
     """asked for in its configuration"""
+    takes_batches: _builtins.bool
+    """of commands"""
     @_builtins.property
     def address(self) -> _types_pb2.NodeAddress: ...
     @_builtins.property
@@ -1490,10 +1501,11 @@ class Hello(_message.Message):
         running: _abc.Iterable[Global___RunningRecall] | None = ...,
         version: _builtins.str = ...,
         drain: _builtins.bool = ...,
+        takes_batches: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "boot_epoch", b"boot_epoch", "drain", b"drain", "max_files", b"max_files", "pool_id", b"pool_id", "quota_bytes", b"quota_bytes", "recall_slots", b"recall_slots", "running", b"running", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "boot_epoch", b"boot_epoch", "drain", b"drain", "max_files", b"max_files", "pool_id", b"pool_id", "quota_bytes", b"quota_bytes", "recall_slots", b"recall_slots", "running", b"running", "takes_batches", b"takes_batches", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1977,6 +1989,7 @@ class NodeCommand(_message.Message):
     MAKE_PURGE_PLAN_FIELD_NUMBER: _builtins.int
     EVICT_FIELD_NUMBER: _builtins.int
     HEARTBEAT_SEEN_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -1997,6 +2010,12 @@ class NodeCommand(_message.Message):
     def evict(self) -> Global___EvictFiles: ...
     @_builtins.property
     def heartbeat_seen(self) -> Global___HeartbeatSeen: ...
+    @_builtins.property
+    def batch(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeCommand]:
+        """Instead of a command of its own: several in their order. Only to a node that
+        takes batches.
+        """
+
     def __init__(
         self,
         *,
@@ -2010,10 +2029,11 @@ class NodeCommand(_message.Message):
         make_purge_plan: Global___MakePurgePlan | None = ...,
         evict: Global___EvictFiles | None = ...,
         heartbeat_seen: Global___HeartbeatSeen | None = ...,
+        batch: _abc.Iterable[Global___NodeCommand] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_recall", b"cancel_recall", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "make_purge_plan", b"make_purge_plan", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_recall", b"cancel_recall", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "make_purge_plan", b"make_purge_plan", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "cancel_recall", b"cancel_recall", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "make_purge_plan", b"make_purge_plan", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["welcome", "send_inventory", "start_recall", "cancel_recall", "set_pins", "describe", "examine", "make_purge_plan", "evict", "heartbeat_seen"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
@@ -2051,22 +2071,26 @@ class Welcome(_message.Message):
     HEARTBEAT_S_FIELD_NUMBER: _builtins.int
     RECALL_LEASE_S_FIELD_NUMBER: _builtins.int
     REDIRECTOR_EPOCH_FIELD_NUMBER: _builtins.int
+    TAKES_BATCHES_FIELD_NUMBER: _builtins.int
     heartbeat_s: _builtins.float
     recall_lease_s: _builtins.float
     """Out of touch for this long, the node stops its recalls: the redirector
     gives them to others only after it.
     """
     redirector_epoch: _builtins.str
+    takes_batches: _builtins.bool
+    """of messages"""
     def __init__(
         self,
         *,
         heartbeat_s: _builtins.float = ...,
         recall_lease_s: _builtins.float = ...,
         redirector_epoch: _builtins.str = ...,
+        takes_batches: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_s", b"heartbeat_s", "recall_lease_s", b"recall_lease_s", "redirector_epoch", b"redirector_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_s", b"heartbeat_s", "recall_lease_s", b"recall_lease_s", "redirector_epoch", b"redirector_epoch", "takes_batches", b"takes_batches"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
