@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from common.errors import NotFound, Refused
+from common.errors import Damaged, NotFound, Refused
 from packetizer import wire
 from packetizer.core.events import (
     Missing,
@@ -23,6 +23,7 @@ from packetizer.core.events import (
 )
 from packetizer.core.figures import SessionState
 from packetizer.core.files import FileSpec
+from packetizer.core.ledger import Ledger
 from packetizer.core.ranges import Ranges
 from packetizer.writing import unpack_ranges
 from protos.packhorse.v1 import packetizer_pb2 as pb
@@ -328,14 +329,14 @@ def _load(connection: sqlite3.Connection, session_id: str) -> SessionOpened:
             packet_entries,
             created_s,
         ),
-        _load_files(connection, number),
+        _load_files(connection, session_id, number),
         Progress(**progress),
         _missing(connection, number),
         _standing(connection, number),
     )
 
 
-def _load_files(connection: sqlite3.Connection, number: int) -> list[FileSpec]:
+def _load_files(connection: sqlite3.Connection, session_id: str, number: int) -> list[FileSpec]:
     committed: dict[int, list[Range]] = {}
     bad: dict[int, list[Range]] = {}
     entries: dict[int, int] = {}
@@ -355,18 +356,19 @@ def _load_files(connection: sqlite3.Connection, number: int) -> list[FileSpec]:
         " ORDER BY file_index",
         (number,),
     )
-    return [
-        FileSpec(
-            lfn,
-            tree,
-            size_bytes,
-            entries.get(index, of_dataset),
-            tuple(Ranges(sorted(committed.get(index, ())))),
-            tuple(Ranges(sorted(bad.get(index, ())))),
-            index in lost,
-        )
-        for index, lfn, tree, size_bytes, of_dataset in rows
-    ]
+    files = []
+    for index, lfn, tree, size_bytes, of_dataset in rows:
+        try:
+            done = tuple(Ranges(sorted(committed.get(index, ()))))
+            given_up = tuple(Ranges(sorted(bad.get(index, ()))))
+            Ledger(entries.get(index, 0), done, given_up)
+        except ValueError as error:
+            raise Damaged(
+                f"session {session_id}: an entry of {lfn} is counted twice, or is none of the file"
+            ) from error
+        of_file = entries.get(index, of_dataset)
+        files.append(FileSpec(lfn, tree, size_bytes, of_file, done, given_up, index in lost))
+    return files
 
 
 def _missing(connection: sqlite3.Connection, number: int) -> list[MissingRange]:

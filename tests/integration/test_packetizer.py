@@ -292,16 +292,39 @@ async def test_a_file_that_is_dropped_before_it_is_done_is_staged_again(site: Pa
     await site.counts_every_entry_once(session_id, 1)
 
 
-async def test_a_redirector_that_is_restarted_does_not_disturb(site: PacketSite) -> None:
-    await site.dataset("d", files=4)
+async def test_what_a_data_server_takes_down_with_it_is_staged_elsewhere(
+    site: PacketSite,
+) -> None:
+    await site.dataset("d", files=2)
+    for number in (0, 1):
+        site.put(number, "n1")
     session_id = await site.open("d", packet_entries=50)
     async with site.worker() as worker:
         await worker.get(1)
+        await site.node["n1"].leave()
+        worker.fail(worker.packets[0], Kind.KIND_OPEN, "connection refused")
+        await site.until(session_id, lambda status: status.files_recalled == 2)
+        await worker.work()
+    status = await site.ended(session_id)
+    assert (status.entries_done, status.entries_bad) == (200, 0)
+    await site.counts_every_entry_once(session_id, 2)
+
+
+async def test_a_redirector_that_is_restarted_does_not_disturb(site: PacketSite) -> None:
+    await site.dataset("d", files=4)
+    for node in site.node.values():
+        node.archive = None
+    site.put(0)
+    session_id = await site.open("d", packet_entries=50)
+    await site.until(session_id, lambda status: status.files_staging == 3)
+    async with site.worker() as worker:
+        await worker.get(1)
         await worker.commit()
-        await site.restart_head()
+        await site.restart_head()  # from now on, data servers do stage
         await worker.work()
     status = await site.ended(session_id)
     assert status.state == pb.SESSION_STATE_DONE
+    assert status.files_recalled == 3
     await site.counts_every_entry_once(session_id, 4)
 
 
