@@ -269,11 +269,11 @@ class SessionMachine(RuleBasedStateMachine):
             self.look()
 
     @precondition(lambda self: self.workers)
-    @rule(data=st.data(), goodbye=st.booleans())
-    def worker_dies(self, data: st.DataObject, goodbye: bool) -> None:
+    @rule(data=st.data())
+    def worker_dies(self, data: st.DataObject) -> None:
         worker = self.pick(data)
         del self.workers[worker.name]
-        self.world.die(worker.name, goodbye=goodbye)
+        self.world.die(worker.name)
         self.look()
 
     @precondition(lambda self: self.workers)

@@ -199,10 +199,10 @@ class DeskWorld:
         failure = ev.PacketFailed(lease.lease_id, kind, reason, "Traceback …")
         self.send(ev.WorkerReported(worker, self._streams[worker], want, None, [failure]))
 
-    def die(self, worker: str, *, goodbye: bool = False) -> None:
+    def die(self, worker: str) -> None:
         """A worker's connection ends."""
         del self.hands[worker]
-        self.send(ev.WorkerLeft(worker, self._streams[worker], goodbye))
+        self.send(ev.WorkerLeft(worker, self._streams[worker]))
 
     def beat(self, worker: str) -> None:
         """A worker's heartbeat."""
