@@ -2,7 +2,8 @@
 
 * Everything goes out through one writer, which takes what is there and sends it in
   this order: the next piece of an inventory, all changes since, what else waits. The
-  changes are read from the core's log (`core.changes`), so a gap cannot be.
+  changes are read from the core's log (`core.changes`), so a gap cannot be. What waits
+  together goes in one message, if the redirector takes batches.
 * How a recall ended must not get lost with a connection. Such a message is kept until
   a heartbeat sent after it is known to have been seen, and sent again after the next
   hello otherwise; the redirector takes the second one for old news.
@@ -41,6 +42,9 @@ FIRST_RETRY_S: Final = 0.2
 LAST_RETRY_S: Final = 2.0
 #: Changes in one message.
 CHANGES_AT_A_TIME: Final = 2_000
+#: Messages sent as one, at most, and their size from which on no more are added.
+MESSAGES_IN_A_BATCH: Final = 256
+BATCH_BYTES: Final = 1 << 18
 #: Ends of recalls kept for a redirector that confirms nothing.
 KEPT_ENDS: Final = 10_000
 DEFAULT_HEARTBEAT_S: Final = 1.0
@@ -173,6 +177,7 @@ class Stream:
         self._ends = ends
         self._answers: deque[pb.NodeMessage] = deque()
         self._heartbeat_s = DEFAULT_HEARTBEAT_S
+        self._batch_messages = 1
         self._beat_due = False
         self._hello_s = 0.0
         self._sent_s: dict[int, float] = {}  # when heartbeats were sent
@@ -210,21 +215,26 @@ class Stream:
     # --- in -----------------------------------------------------------------
 
     async def _read(self) -> None:
-        while (command := await self._call.read()) is not grpc.aio.EOF:
-            match command.WhichOneof("command"):
-                case "welcome":
-                    self._welcome(command.welcome)
-                case "heartbeat_seen":
-                    self._seen(command.heartbeat_seen.number)
-                case "send_inventory":
-                    self._inventory = wire.inventory(self._engine.node.inventory())
-                case _:
-                    self._obey(command)
+        while (said := await self._call.read()) is not grpc.aio.EOF:
+            for command in said.batch or (said,):
+                self._hear(command)
             self.wake.set()
+
+    def _hear(self, command: pb.NodeCommand) -> None:
+        match command.WhichOneof("command"):
+            case "welcome":
+                self._welcome(command.welcome)
+            case "heartbeat_seen":
+                self._seen(command.heartbeat_seen.number)
+            case "send_inventory":
+                self._inventory = wire.inventory(self._engine.node.inventory())
+            case _:
+                self._obey(command)
 
     def _welcome(self, said: pb.Welcome) -> None:
         self.is_welcome = True
         self._heartbeat_s = said.heartbeat_s or DEFAULT_HEARTBEAT_S
+        self._batch_messages = MESSAGES_IN_A_BATCH if said.takes_batches else 1
         self._engine.post(events.Welcomed(said.recall_lease_s, self._hello_s))
         log.info("%s: joined", self._engine.name)
 
@@ -262,8 +272,23 @@ class Stream:
         while True:
             await self.wake.wait()
             self.wake.clear()
-            for message in self._messages():
-                await self._call.write(message)
+            # What is ready to happen now goes into the same message.
+            await asyncio.sleep(0)
+            for batch in self._batches():
+                said = batch[0] if len(batch) == 1 else pb.NodeMessage(batch=batch)
+                await self._call.write(said)
+
+    def _batches(self) -> Iterator[list[pb.NodeMessage]]:
+        batch: list[pb.NodeMessage] = []
+        size_bytes = 0
+        for message in self._messages():
+            batch.append(message)
+            size_bytes += message.ByteSize()
+            if len(batch) >= self._batch_messages or size_bytes >= BATCH_BYTES:
+                yield batch
+                batch, size_bytes = [], 0
+        if batch:
+            yield batch
 
     def _messages(self) -> Iterator[pb.NodeMessage]:
         """Everything there is to be said now, looked for anew before each message."""

@@ -223,6 +223,7 @@ class DataServerService:
             ],
             version=self._version,
             drain=config.drain,
+            takes_batches=True,
         )
 
     # --- stop ---------------------------------------------------------------

@@ -115,14 +115,24 @@ def _names_in(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
+@pytest.mark.parametrize("batches", [False, True], ids=["one by one", "in batches"])
 async def test_many_files_at_once_are_all_staged_and_none_is_left_over(
-    site: DataSite, redirector: FakeRedirector
+    site: DataSite, redirector: FakeRedirector, batches: bool
 ) -> None:
+    redirector.takes_batches = batches
     lfns = [f"/store/d{number % 7}/f{number}.txt" for number in range(150)]
     for lfn in lfns:
         site.write(lfn, lfn.encode())
     async with site.running() as service:
-        ids = [redirector.start("disk1", lfn) for lfn in lfns]
+        if batches:
+            ids = [f"r{number}" for number in range(len(lfns))]
+            orders = [
+                pb.NodeCommand(start_recall=pb.StartRecall(recall_id=recall_id, lfn=lfn))
+                for recall_id, lfn in zip(ids, lfns, strict=True)
+            ]
+            redirector.send("disk1", pb.NodeCommand(batch=orders))
+        else:
+            ids = [redirector.start("disk1", lfn) for lfn in lfns]
         for recall_id in ids:
             ended = await redirector.has_ended(recall_id)
             assert not ended.HasField("failure"), ended

@@ -91,6 +91,7 @@ class FakeRedirector:
     #: Whether nodes are told at once that there are no pins, so that they may purge.
     tells_pins: bool = True
     confirms: bool = True
+    takes_batches: bool = False
     nodes: dict[str, JoinedNode] = field(default_factory=dict)
     hellos: list[pb.Hello] = field(default_factory=list)
     ended: dict[str, pb.RecallEnded] = field(default_factory=dict)
@@ -138,7 +139,11 @@ class FakeRedirector:
         self.hellos.append(first.hello)
         self.nodes[name] = node
         reader = asyncio.create_task(self._read(node, requests))
-        welcome = pb.Welcome(heartbeat_s=self.heartbeat_s, recall_lease_s=self.lease_s)
+        welcome = pb.Welcome(
+            heartbeat_s=self.heartbeat_s,
+            recall_lease_s=self.lease_s,
+            takes_batches=self.takes_batches,
+        )
         yield pb.NodeCommand(welcome=welcome)
         yield pb.NodeCommand(send_inventory=pb.SendInventory())
         if self.tells_pins:
@@ -152,20 +157,24 @@ class FakeRedirector:
                 del self.nodes[name]
 
     async def _read(self, node: JoinedNode, requests: AsyncIterator[pb.NodeMessage]) -> None:
-        async for message in requests:
-            kind = message.WhichOneof("message")
-            try:
-                node.take(message)
-            except Exception as error:  # noqa: BLE001 - told by whoever waits next
-                self.error = error
-            if kind == "recall_ended":
-                self.ended[message.recall_ended.recall_id] = message.recall_ended
-                self.endings.append(message.recall_ended)
-            if kind == "heartbeat" and self.confirms:
-                seen = pb.HeartbeatSeen(number=message.heartbeat.number)
-                node.commands.put_nowait(pb.NodeCommand(heartbeat_seen=seen))
+        async for said in requests:
+            for message in said.batch or (said,):
+                self._take(node, message)
             async with self._changed:
                 self._changed.notify_all()
+
+    def _take(self, node: JoinedNode, message: pb.NodeMessage) -> None:
+        kind = message.WhichOneof("message")
+        try:
+            node.take(message)
+        except Exception as error:  # noqa: BLE001 - told by whoever waits next
+            self.error = error
+        if kind == "recall_ended":
+            self.ended[message.recall_ended.recall_id] = message.recall_ended
+            self.endings.append(message.recall_ended)
+        if kind == "heartbeat" and self.confirms:
+            seen = pb.HeartbeatSeen(number=message.heartbeat.number)
+            node.commands.put_nowait(pb.NodeCommand(heartbeat_seen=seen))
 
     # --- what tests wait for --------------------------------------------------
 
