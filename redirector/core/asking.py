@@ -32,11 +32,14 @@ if TYPE_CHECKING:
         StageAsked,
         UnpinAsked,
     )
+    from redirector.core.explaining import Explaining
     from redirector.core.pinning import Pinning
     from redirector.core.settling import Settling
     from redirector.core.wishes import Wishes
 
 _UNKNOWN = FileFacts()
+#: Of a request's files that are overdue, as many are told what they waited for.
+_EXPLAINED = 100
 
 
 class Asking:
@@ -49,8 +52,10 @@ class Asking:
         endings: Endings,
         settling: Settling,
         pinning: Pinning,
+        explaining: Explaining,
     ) -> None:
         self._books = books
+        self._explaining = explaining
         self._wishes = wishes
         self._endings = endings
         self._settling = settling
@@ -110,8 +115,10 @@ class Asking:
         for request in self._books.requests.overdue(now_s):
             record = request.record
             patience = words.duration(record.deadline_unix_s - record.created_unix_s)
-            for lfn in request.waiting():
-                reason = f"not online within {patience}{self._last_failure(lfn)}"
+            for place, lfn in enumerate(request.waiting()):
+                reason = f"not online within {patience}"
+                if place < _EXPLAINED:
+                    reason += self._what_it_waited_for(lfn, now_s)
                 self._let_go(request, [lfn], RequestFileState.FAILED, reason, now_s)
             self._settling.end_if_settled(request, now_s)
 
@@ -217,11 +224,12 @@ class Asking:
             if not self._books.requests.waiting_for(lfn):
                 self._wishes.unwanted(lfn, reason, now_s)
 
-    def _last_failure(self, lfn: str) -> str:
-        recall = self._books.recalls.live.get(lfn)
-        if recall is None or recall.failure is None:
-            return ""
-        return f"; the last attempt failed: {recall.failure.reason}"
+    def _what_it_waited_for(self, lfn: str, now_s: float) -> str:
+        reason = f"; {self._explaining.next_step(lfn, now_s)}"
+        recall = self._books.recalls.live[lfn]
+        if recall.failure is not None:
+            reason += f"; the last attempt failed: {recall.failure.reason}"
+        return reason
 
 
 def _refuse_bad_stage(event: StageAsked) -> None:

@@ -7,11 +7,17 @@ The load is 1 for an idle machine and 3 for one whose processors are all busy an
 all waiting for disks. The fullness is the share of the quota that will be used
 once every recall there has ended, in seconds of a full pool's cost, so that of
 idle nodes the emptiest is taken. Ties go to the most free space, then the name.
+
+A node that can run the recall at once goes before one where it would wait for
+another to end, whatever they cost: rates measured on a few files are no ground to
+leave a machine idle.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+Order = tuple[bool, float, int, str]
 
 
 class Candidate(NamedTuple):
@@ -25,6 +31,7 @@ class Candidate(NamedTuple):
     used_bytes: int
     promised_bytes: int
     quota_bytes: int
+    slots_free: int
 
 
 class Weights(NamedTuple):
@@ -43,12 +50,12 @@ class Cost(NamedTuple):
     wait_s: float
     load: float
     fullness: float
+    slots_free: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.node} costs {self.cost_s:.2f} s "
-            f"({self.wait_s:.2f} s of staging x {self.load:.2f} load, {self.fullness:.0%} full)"
-        )
+        parts = f"{self.wait_s:.2f} s of staging x {self.load:.2f} load, {self.fullness:.0%} full"
+        busy = "" if self.slots_free > 0 else ", no slot free"
+        return f"{self.node} costs {self.cost_s:.2f} s ({parts}{busy})"
 
 
 def cost_of(candidate: Candidate, weights: Weights) -> Cost:
@@ -59,9 +66,9 @@ def cost_of(candidate: Candidate, weights: Weights) -> Cost:
     fullness = taken_bytes / candidate.quota_bytes if candidate.quota_bytes else 1.0
     cost_s = wait_s * load + fullness * weights.full_pool_s
     free_bytes = candidate.quota_bytes - taken_bytes
-    return Cost(cost_s, free_bytes, candidate.node, wait_s, load, fullness)
+    return Cost(cost_s, free_bytes, candidate.node, wait_s, load, fullness, candidate.slots_free)
 
 
-def order(cost: Cost) -> tuple[float, int, str]:
+def order(cost: Cost) -> Order:
     """Sorts costs: the best one first."""
-    return (cost.cost_s, -cost.free_bytes, cost.node)
+    return (cost.slots_free <= 0, cost.cost_s, -cost.free_bytes, cost.node)

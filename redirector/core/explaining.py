@@ -49,8 +49,32 @@ class Explaining:
             books.pins.figures(lfn, now_s),
             [request.request_id for request in waiting],
             story,
-            self._next(lfn, now_s),
+            self.next_step(lfn, now_s),
         )
+
+    def next_step(self, lfn: str, now_s: float) -> str:
+        """What happens next to a file's recall, in words."""
+        books = self._books
+        recall = books.recalls.live.get(lfn)
+        if recall is None:
+            return ""
+        if recall.state is RecallState.QUEUED:
+            return self._blocked(recall, now_s)
+        if recall.state is RecallState.RETRY_WAIT:
+            wait = words.duration(max(0.0, recall.retry_at_s - now_s))
+            elsewhere = any(node.name not in recall.failed_on for node in books.nodes.usable())
+            return f"retry in {wait}{' on another node' if elsewhere else ''}"
+        assert recall.node is not None
+        name = recall.node.name
+        if recall.state is RecallState.CANCELLING:
+            return f"its run on {name} is being stopped"
+        if recall.node.state is not NodeState.UP:
+            left_s = recall.node.last_heard_s + books.settings.lost_after_s - now_s
+            wait = words.duration(max(0.0, left_s))
+            return f"{name} is out of touch; others get the recall if it stays away for {wait}"
+        phase = f", {recall.phase}" if recall.phase else ""
+        total = words.size(recall.size_bytes) if recall.size_bytes else "an unknown size"
+        return f"runs on {name}{phase}: {words.size(recall.bytes_done)} of {total} are there"
 
     def stuck(self, now_s: float) -> list[str]:
         """What makes no progress, a line each."""
@@ -74,30 +98,6 @@ class Explaining:
         return lines
 
     # --- inside ---
-
-    def _next(self, lfn: str, now_s: float) -> str:
-        """What happens next to a file's recall, in words."""
-        books = self._books
-        recall = books.recalls.live.get(lfn)
-        if recall is None:
-            return ""
-        if recall.state is RecallState.QUEUED:
-            return self._blocked(recall, now_s)
-        if recall.state is RecallState.RETRY_WAIT:
-            wait = words.duration(max(0.0, recall.retry_at_s - now_s))
-            elsewhere = any(node.name not in recall.failed_on for node in books.nodes.usable())
-            return f"retry in {wait}{' on another node' if elsewhere else ''}"
-        assert recall.node is not None
-        name = recall.node.name
-        if recall.state is RecallState.CANCELLING:
-            return f"its run on {name} is being stopped"
-        if recall.node.state is not NodeState.UP:
-            left_s = recall.node.last_heard_s + books.settings.lost_after_s - now_s
-            wait = words.duration(max(0.0, left_s))
-            return f"{name} is out of touch; others get the recall if it stays away for {wait}"
-        phase = f", {recall.phase}" if recall.phase else ""
-        total = words.size(recall.size_bytes) if recall.size_bytes else "an unknown size"
-        return f"runs on {name}{phase}: {words.size(recall.bytes_done)} of {total} are there"
 
     def _blocked(self, recall: Recall, now_s: float) -> str:
         """Why a queued recall is not on a node."""

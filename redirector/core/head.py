@@ -76,10 +76,10 @@ class Head:
         self._staging = Staging(books, wishes, endings, settling, pinning)
         self._holdings = Holdings(books, self._staging, pinning)
         self._membership = Membership(books, self._staging, self._holdings)
-        self._asking = Asking(books, wishes, endings, settling, pinning)
         self._placing = Placing(books, self._staging, endings)
         self._pinning = pinning
         self._explaining = Explaining(books)
+        self._asking = Asking(books, wishes, endings, settling, pinning, self._explaining)
         self._lookup = Lookup(books)
         self._latest_s = now_s
 

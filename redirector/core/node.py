@@ -225,6 +225,7 @@ class Node:
             load.used_bytes + self.fresh_bytes,
             self.promised_bytes,
             self.quota_bytes,
+            self.recall_slots - len(self.recalls),
         )
 
     def check(self) -> None:

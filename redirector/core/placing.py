@@ -21,7 +21,7 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from redirector.core import words
-from redirector.core.choice import Cost, Weights, cost_of, order
+from redirector.core.choice import Cost, Order, Weights, cost_of, order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 #: A node in the ranking, with what it is ranked by.
-_Entry = tuple[tuple[float, int, str], Cost, "Node"]
+_Entry = tuple[Order, Cost, "Node"]
 
 
 class Placing:
