@@ -202,6 +202,10 @@ class SessionFeed:
                             pause_s = FIRST_PAUSE_S
                         else:
                             self._to_look_at.add(_changed(reply.events))
+            except PERMANENT as error:
+                reason = f"its files cannot be watched: {error}"
+                self._runner.tell(ev.SessionBroken(self._session_id, reason))
+                await self._release.wait()
             except PackhorseError as error:
                 log.warning("session %s: %s", self._session_id, error)
             await asyncio.sleep(pause_s)
@@ -219,8 +223,12 @@ class SessionFeed:
         while True:
             lfns = await self._to_look_at.take(FILES_AT_A_TIME)
             what = f"session {self._session_id}: looking for files"
-            reply = await self._link.insist(what, partial(self._link.locate, lfns))
-            self._tell(lfns, reply, 0, len(lfns))
+            try:
+                reply = await self._link.insist(what, partial(self._link.locate, lfns))
+            except PERMANENT as error:
+                log.error("%s: %s", what, error)
+            else:
+                self._tell(lfns, reply, 0, len(lfns))
 
     async def _look_again(self) -> NoReturn:
         """Looks at files that may have changed although no event told of it."""

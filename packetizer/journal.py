@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -85,8 +84,8 @@ class Journal:
         while True:
             try:
                 await self._database.write(partial(keep, rows, self._clock.now_s()))
-            except (Damaged, sqlite3.Error) as error:
-                log.exception("%d results cannot be kept", _commits(rows))
+            except Damaged as error:
+                log.error("%d commits cannot be kept: %s", _commits(rows), error)
                 self.trouble = ""
                 return str(error)
             except PackhorseError as error:
@@ -94,6 +93,11 @@ class Journal:
                     log.error("nothing can be kept, trying again: %s", error)
                 self.trouble = str(error)
                 await asyncio.sleep(self._retry_s)
+            except Exception as error:
+                # A row that cannot be written must not stop all others from being written.
+                log.exception("%d commits cannot be kept", _commits(rows))
+                self.trouble = ""
+                return str(error)
             else:
                 if self.trouble:
                     log.info("state is kept again")

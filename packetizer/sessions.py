@@ -16,9 +16,10 @@ from packetizer import wire
 from packetizer.core import events as ev
 from packetizer.core.files import UNKNOWN_ENTRIES, FileSpec
 from packetizer.core.intake import abort_reason
+from packetizer.core.plan import MOST_ENTRIES
 from packetizer.feed import SessionFeed, release
 from packetizer.link import MAX_NAMES
-from packetizer.store import NewSession
+from packetizer.writing import NewSession
 from protos.packhorse.v1 import packetizer_pb2 as pb
 
 if TYPE_CHECKING:
@@ -183,7 +184,9 @@ def _file_specs(
             file.lfn,
             tree or file.tree or dataset_tree,
             file.size_bytes,
-            file.entries if file.entries_known else UNKNOWN_ENTRIES,
+            file.entries
+            if file.entries_known and file.entries <= MOST_ENTRIES
+            else UNKNOWN_ENTRIES,
         )
         for file in listed
     }

@@ -1,4 +1,4 @@
-"""What is written while sessions run: commits, bad ranges, ends. Synchronous, in a transaction."""
+"""What is written: sessions, their commits, bad ranges, ends. Synchronous, in a transaction."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Sequence
 
+    from packetizer.core.events import SessionSpec
+    from packetizer.core.files import FileSpec
     from packetizer.core.leases import Lease
     from packetizer.core.ranges import Range
-
-#: The largest whole number SQLite keeps.
-_LARGEST = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,46 @@ class CommitRow:
 
 
 Keep = CommitRow | KeepBad | KeepEnd
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session as its client has asked for it."""
+
+    session_id: str
+    idempotency_key: str  # "": none
+    spec: SessionSpec
+    files: Sequence[FileSpec]
+    function: bytes
+
+
+def insert_session(connection: sqlite3.Connection, new: NewSession) -> None:
+    """A session with its function and its files."""
+    spec = new.spec
+    number = connection.execute(
+        "INSERT INTO sessions (session_id, idempotency_key, dataset, missing, owner,"
+        " function_name, max_bad_packets, packet_entries, created_unix_s)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            new.session_id,
+            new.idempotency_key or None,
+            spec.dataset,
+            spec.missing.value,
+            spec.owner,
+            spec.function_name,
+            spec.max_bad_packets,
+            spec.packet_entries,
+            spec.created_s,
+        ),
+    ).lastrowid
+    connection.execute("INSERT INTO functions VALUES (?, ?)", (number, new.function))
+    connection.executemany(
+        "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            (number, index, file.lfn, file.tree, file.size_bytes, file.entries)
+            for index, file in enumerate(new.files)
+        ),
+    )
 
 
 def commit_row(commit: KeepCommit, now_s: float) -> CommitRow:
@@ -70,7 +109,7 @@ def keep_commit(connection: sqlite3.Connection, row: CommitRow) -> None:
             commit.commit_id,
             len(commit.leases),
             sum(lease.entries for lease in commit.leases if lease.is_local),
-            min(commit.bytes_read, _LARGEST),
+            commit.bytes_read,
             row.ranges,
             row.records,
         ),

@@ -11,7 +11,8 @@ from the ground up:
 - `where`, `how_much`, `window`: the policies. Which file for this worker, how
   much of it, and which files to stage next. Each can be replaced alone.
 - `books`: the files of a session and what became of them; `intake`: files come
-  and go; `handout`: packets are leased, committed, and fail.
-- `session`: the three together, and the moves of a session's state.
+  and go; `handout`: packets are leased, and fail; `commits`: their results count.
+- `session`: the four together, and the moves of a session's state.
+- `serving`: which worker is served next, and by which session.
 - `desk`: all sessions and all workers.
 """

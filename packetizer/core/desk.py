@@ -1,15 +1,7 @@
 """All sessions and all workers: events in, instructions out.
 
-The desk keeps who holds what and whose turn it is. A worker that gets less than it
-wants is *hungry*, and waits without asking again: it is served when a file near it
-becomes ready, when packets come back, or when it has waited long enough to read
-from afar (each `Tick`). Nobody is ever told that there will be no more work while
-a session runs.
-
-Sessions share the workers that serve any of them by start-time fair queueing: each
-lease charges its session with the time it will take, the session that was charged
-least is served first, and one that had nothing to lease for a while has saved
-nothing up.
+The desk knows who is there and hands each event to the session it is about;
+`serving` decides who is served next.
 
 Nothing here walks over files or packets: an event costs what it changes.
 """
@@ -17,7 +9,6 @@ Nothing here walks over files or packets: an event costs what it changes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from common.errors import NotFound, Refused
@@ -26,7 +17,6 @@ from packetizer.core.figures import Figures, SessionState
 from packetizer.core.instructions import (
     AnswerCommit,
     CloseStream,
-    GivePackets,
     Instruction,
     Outbox,
     TellSessionEnded,
@@ -34,14 +24,12 @@ from packetizer.core.instructions import (
 from packetizer.core.leases import LeaseIds
 from packetizer.core.nodes import Nodes
 from packetizer.core.policies import Policies, standard_policies
+from packetizer.core.serving import Serving
 from packetizer.core.session import Session
 from packetizer.core.workers import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
-
-    from packetizer.core.files import WorkFile
-    from packetizer.core.leases import Lease
+    from collections.abc import Callable
 
 #: How often workers are looked through for silent ones.
 _LOOK_EVERY_S = 1.0
@@ -79,10 +67,8 @@ class Desk:
         self._lease_ids = LeaseIds(epoch)
         self._outbox = Outbox()
         self._available_bytes = 0
-        self._turn_s = 0.0
         self._looked_s = 0.0
-        #: Host -> the workers there that want more than they got.
-        self._hungry: dict[str, dict[str, Worker]] = {}
+        self._serving = Serving(self.sessions, self.nodes, self._outbox)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             ev.WorkerReported: self._worker_reported,
             ev.CommitKept: self._commit_kept,
@@ -101,6 +87,7 @@ class Desk:
             ev.SessionOpened: self._session_opened,
             ev.FilesSurveyed: self._files_surveyed,
             ev.SessionCancelled: self._session_cancelled,
+            ev.SessionBroken: self._session_broken,
             ev.EndKept: self._end_kept,
         }
 
@@ -136,7 +123,7 @@ class Desk:
             self._outbox,
             now_s,
         )
-        session.served_s = self._turn_s
+        session.served_s = self._serving.turn_s
         self.sessions[event.session_id] = session
         for worker in self.workers.values():
             if worker.only_session in {"", event.session_id}:
@@ -147,11 +134,16 @@ class Desk:
         if session is not None:
             session.surveyed(now_s)
             session.step(self._available_bytes, now_s)
-            self._feed(session, None, now_s)
+            self._serving.feed(session, None, now_s)
 
     def _session_cancelled(self, event: ev.SessionCancelled, now_s: float) -> None:
         session = self._session(event.session_id)
         session.end(SessionState.CANCELLED, event.reason or "cancelled", now_s)
+
+    def _session_broken(self, event: ev.SessionBroken, now_s: float) -> None:
+        session = self.sessions.get(event.session_id)
+        if session is not None:
+            session.end(SessionState.FAILED, event.reason, now_s)
 
     def _end_kept(self, event: ev.EndKept, now_s: float) -> None:
         session = self.sessions.pop(event.session_id, None)
@@ -165,7 +157,7 @@ class Desk:
         if session is not None:
             file = session.intake.online(event.lfn, event.nodes, event.size_bytes)
             if file is not None:
-                self._feed(session, file, now_s)
+                self._serving.feed(session, file, now_s)
 
     def _file_offline(self, event: ev.FileOffline, now_s: float) -> None:
         session = self.sessions.get(event.session_id)
@@ -178,7 +170,7 @@ class Desk:
         if session is not None:
             file = session.intake.described(event)
             if file is not None:
-                self._feed(session, file, now_s)
+                self._serving.feed(session, file, now_s)
             else:
                 session.step(self._available_bytes, now_s)
 
@@ -196,7 +188,7 @@ class Desk:
     def _nodes_seen(self, event: ev.NodesSeen, now_s: float) -> None:
         came_up = [seen for seen in event.nodes if self.nodes.seen(seen)]
         if came_up:
-            self._feed_all(now_s)
+            self._serving.feed_all(now_s)
 
     def _space_seen(self, event: ev.SpaceSeen, now_s: float) -> None:
         self._available_bytes = event.available_bytes
@@ -235,7 +227,7 @@ class Desk:
         )
         worker.heard_s = now_s
         self.workers[event.worker] = worker
-        for session in self._open_to(worker):
+        for session in self._serving.open_to(worker):
             session.crew.seat(worker)
 
     def _worker_left(self, event: ev.WorkerLeft, now_s: float) -> None:
@@ -275,27 +267,27 @@ class Desk:
                 )
             else:
                 offered_to.offer(worker, commit)
-        self._serve(worker, now_s)
+        self._serving.serve(worker, now_s)
         for session in touched:
             session.step(self._available_bytes, now_s)
-            self._feed(session, None, now_s)
+            self._serving.feed(session, None, now_s)
 
     def _commit_kept(self, event: ev.CommitKept, now_s: float) -> None:
         session = self.sessions.get(event.session_id)
         if session is None:
             return
-        session.handout.kept(event.worker, event.commit_id, now_s)
+        session.commits.kept(event.worker, event.commit_id, now_s)
         session.step(self._available_bytes, now_s)
         session.keep_end(now_s)
         worker = self.workers.get(event.worker)
         if worker is not None and worker.want and not worker.hand:
-            self._serve(worker, now_s)
+            self._serving.serve(worker, now_s)
 
     def _commit_not_kept(self, event: ev.CommitNotKept, now_s: float) -> None:
         session = self.sessions.get(event.session_id)
         if session is None:
             return
-        session.handout.not_kept(event.worker, event.commit_id, event.problem)
+        session.commits.not_kept(event.worker, event.commit_id, event.problem)
         session.end(SessionState.FAILED, f"results cannot be kept: {event.problem}", now_s)
         session.keep_end(now_s)
 
@@ -306,7 +298,7 @@ class Desk:
     def _lose(self, worker: Worker, reason: str, now_s: float, *, is_alive: bool = False) -> None:
         """A worker is gone: its leases go back at once."""
         del self.workers[worker.name]
-        self._sated(worker)
+        self._serving.sated(worker)
         leases = [lease for lease in worker.hand.values() if not lease.is_committing]
         story = f"worker {worker.name} is gone: {reason}"
         for session in list(self.sessions.values()):
@@ -320,9 +312,9 @@ class Desk:
             if mine:
                 session.books.story.tell(now_s, f"{story}; {len(mine)} packets come back")
                 session.step(self._available_bytes, now_s)
-                self._feed(session, None, now_s)
+                self._serving.feed(session, None, now_s)
 
-    # --- serving -----------------------------------------------------------------------
+    # --- time ------------------------------------------------------------------------
 
     def _tick(self, _: ev.Tick, now_s: float) -> None:
         if now_s >= self._looked_s + _LOOK_EVERY_S:
@@ -331,7 +323,7 @@ class Desk:
         for session in list(self.sessions.values()):
             session.tick(now_s)
             session.step(self._available_bytes, now_s)
-        self._feed_all(now_s)
+        self._serving.feed_all(now_s)
 
     def _look_for_silent_workers(self, now_s: float) -> None:
         lease_s = self._tuning.lease_s
@@ -339,91 +331,6 @@ class Desk:
             reason = f"nothing was heard of it for {now_s - worker.heard_s:.0f} s"
             self._outbox.add(CloseStream(worker.stream, reason))
             self._lose(worker, reason, now_s)
-
-    def _feed_all(self, now_s: float) -> None:
-        if self._hungry and any(session.has_work for session in self.sessions.values()):
-            for worker in self._all_hungry():
-                self._serve(worker, now_s)
-
-    def _feed(self, session: Session, file: WorkFile | None, now_s: float) -> None:
-        """Serves hungry workers, for there is new work: in one file, or anywhere in a session.
-
-        While more files are to come, a file is offered to the workers it is local
-        to and to those that nothing is local to; the others have their turn at the
-        next tick.
-        """
-        if not self._hungry:
-            return
-        if file is None or not session.books.files_to_come:
-            near = self._all_hungry()
-        else:
-            hosts = {node.host for node in file.nodes}
-            hosts.update(host for host in self._hungry if not self.nodes.has_host(host))
-            near = list(chain.from_iterable(self._hungry.get(h, {}).values() for h in hosts))
-        waiting = iter(near)
-        while session.has_work and (worker := next(waiting, None)) is not None:
-            self._serve(worker, now_s)
-
-    def _all_hungry(self) -> list[Worker]:
-        return list(chain.from_iterable(there.values() for there in self._hungry.values()))
-
-    def _serve(self, worker: Worker, now_s: float) -> None:
-        """Leases to a worker what it wants, as far as there is anything for it."""
-        leases: list[Lease] = []
-        while len(leases) < worker.want:
-            lease = self._next_lease(worker, now_s)
-            if lease is None:
-                break
-            leases.append(lease)
-        if leases:
-            worker.want -= len(leases)
-            last = leases[-1]
-            commit_soon = last.is_alone or not self.sessions[last.session_id].may_have_more
-            self._outbox.add(GivePackets(worker.name, worker.stream, leases, commit_soon))
-        if worker.want:
-            self._hungry.setdefault(worker.host, {})[worker.name] = worker
-        else:
-            self._sated(worker)
-
-    def _sated(self, worker: Worker) -> None:
-        there = self._hungry.get(worker.host)
-        if there is not None:
-            there.pop(worker.name, None)
-            if not there:
-                del self._hungry[worker.host]
-
-    def _next_lease(self, worker: Worker, now_s: float) -> Lease | None:
-        if worker.is_alone:
-            return None
-        for session in self._in_turn(worker):
-            if not session.has_work:
-                continue
-            lease = session.lease(worker, now_s)
-            if lease is not None:
-                if len(self.sessions) > 1:
-                    self._charge(session, lease)
-                return lease
-            if session.handout.is_emptying(worker):
-                return None
-        return None
-
-    def _open_to(self, worker: Worker) -> Collection[Session]:
-        """The sessions that a worker serves."""
-        if worker.only_session:
-            session = self.sessions.get(worker.only_session)
-            return () if session is None else (session,)
-        return self.sessions.values()
-
-    def _in_turn(self, worker: Worker) -> Iterable[Session]:
-        sessions = self._open_to(worker)
-        if len(sessions) < 2:
-            return sessions
-        return sorted(sessions, key=lambda session: session.served_s)
-
-    def _charge(self, session: Session, lease: Lease) -> None:
-        begin_s = max(session.served_s, self._turn_s)
-        self._turn_s = begin_s
-        session.served_s = begin_s + session.cost_s(lease)
 
     def check(self) -> None:
         """Asserts that sessions are whole and that every lease is in one hand."""
@@ -437,11 +344,10 @@ class Desk:
             for lease in worker.hand.values():
                 assert lease.worker is worker, lease
                 in_hands.add(lease.lease_id)
-            hungry = worker.name in self._hungry.get(worker.host, {})
-            assert hungry == (worker.want > 0), worker.name
+            assert self._serving.is_hungry(worker) == (worker.want > 0), worker.name
         leased: set[int] = set()
         for session in self.sessions.values():
-            in_hands |= session.handout.leases_being_committed()
+            in_hands |= session.commits.leases_being_committed()
             for file in session.books.files.values():
                 leased.update(file.ledger.leased if file.ledger is not None else ())
         assert in_hands == leased, f"in hands {in_hands}, in ledgers {leased}"

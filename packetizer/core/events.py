@@ -110,6 +110,14 @@ class SessionCancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionBroken:
+    """A session cannot go on, for a reason outside the core."""
+
+    session_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class EndKept:
     """The end of a session is on disk, or will not be (`problem`)."""
 
@@ -280,6 +288,7 @@ Event = (
     SessionOpened
     | FilesSurveyed
     | SessionCancelled
+    | SessionBroken
     | EndKept
     | NodesSeen
     | SpaceSeen

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _NAMES_SHOWN = 5
+#: More is a mistake of an inspection, and would make sums overflow.
+MOST_ENTRIES = 1 << 50
 
 
 class Unplannable(Exception):
@@ -89,6 +91,8 @@ def cuts_of(tree: str, tables: Sequence[TableSeen], problem: str = "") -> Cuts:
 
 
 def _cuts(table: TableSeen) -> Cuts:
+    if table.entries > MOST_ENTRIES:
+        raise Unplannable(f"the file cannot have {table.entries} entries")
     return Cuts(table.name, table.entries, table.cluster_ends)
 
 

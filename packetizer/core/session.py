@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from common.story import IllegalMove
 from packetizer.core.books import Books
+from packetizer.core.commits import Commits
 from packetizer.core.figures import Figures, SessionState
 from packetizer.core.handout import Handout
 from packetizer.core.instructions import KeepEnd, ReleaseSession, SessionOver, TellSessionEnded
@@ -81,10 +82,9 @@ class Session:
             policies.where,
             policies.how_much(opened.spec),
             lease_ids,
-            outbox,
             attempts,
-            opened.commits or {},
         )
+        self.commits = Commits(self.books, self.crew, self.handout, outbox, opened.commits or {})
         verb = "goes on" if self.books.entries_done or self.books.missing else "opened"
         self.books.story.tell(now_s, f"{verb}: {len(opened.files)} files of {opened.spec.dataset}")
 
@@ -113,7 +113,7 @@ class Session:
         """A worker offers a commit."""
         running = self.state is SessionState.RUNNING
         why_not = "" if running else f"the session has ended: {self._reason or 'it is done'}"
-        self.handout.offer(worker, commit, why_not)
+        self.commits.offer(worker, commit, why_not)
 
     def leave(self, worker: Worker) -> None:
         """A worker has gone; what it held was dealt with."""
@@ -185,7 +185,7 @@ class Session:
 
     def keep_end(self, now_s: float) -> None:
         """Has the end written down, once the commits under way are."""
-        if self.state is SessionState.ENDING and not self.handout.is_writing:
+        if self.state is SessionState.ENDING and not self.commits.is_writing:
             self._outbox.add(KeepEnd(self.session_id, self._figures(self._outcome, now_s)))
 
     def end_kept(self, problem: str, now_s: float) -> None:
@@ -247,6 +247,7 @@ class Session:
         self.intake.check()
         self.crew.check()
         self.handout.check()
+        self.commits.check()
         if self.state is SessionState.DONE:
             counted = self.books.entries_done + self.books.entries_bad
             assert counted == self.books.entries_total, "an entry is neither counted nor named"

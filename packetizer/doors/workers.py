@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 #: Longer names and labels are mistakes.
 _LABEL_CHARACTERS = 256
 _LARGEST = (1 << 63) - 1
+#: No worker gets more packets at once, whatever it wants.
+_MOST_PACKETS = 1_000
+#: More in one commit is a mistake, and must not make the sums overflow.
+_MOST_BYTES_READ = 1 << 44
 
 
 class WorkersDoor:
@@ -84,7 +88,13 @@ class WorkersDoor:
                 )
             offered = _offered(commit)
         self._runner.tell(
-            ev.WorkerReported(stream.worker, stream.number, report.want, offered, failures)
+            ev.WorkerReported(
+                stream.worker,
+                stream.number,
+                min(report.want, _MOST_PACKETS),
+                offered,
+                failures,
+            )
         )
 
 
@@ -119,7 +129,7 @@ def _offered(commit: pb.Commit) -> ev.CommitOffered:
         commit.session_id,
         [record.lease_id for record in records],
         [record.open_s + record.read_s + record.compute_s for record in records],
-        sum(record.bytes_read for record in records),
+        min(sum(record.bytes_read for record in records), _MOST_BYTES_READ),
         list(commit.supersedes),
         commit,
     )

@@ -71,6 +71,7 @@ def test_a_file_without_trees_is_taken_whole_whatever_tree_is_asked_for() -> Non
         ("t", [], "", "it has none at all"),
         ("t", [TableSeen(f"t{n}", 1, ()) for n in range(9)], "", "and 4 more"),
         ("t", [TableSeen("t", 1, ())], "not a ROOT file", "not a ROOT file"),
+        ("t", [TableSeen("t", 2**60, ())], "", "cannot have 1152921504606846976 entries"),
     ],
 )
 def test_what_cannot_be_planned_says_why(

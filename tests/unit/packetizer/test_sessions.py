@@ -69,6 +69,13 @@ def test_a_cancelled_session_waits_for_the_commits_under_way_too(world: DeskWorl
     assert figures.entries_done == 50, "what is on disk counts"
 
 
+def test_a_session_that_cannot_go_on_says_why(world: DeskWorld) -> None:
+    world.open(1)
+    world.send(ev.SessionBroken(SESSION, "its files cannot be watched"))
+    figures = world.figures()
+    assert (figures.state, figures.reason) == (SessionState.FAILED, "its files cannot be watched")
+
+
 def test_an_ended_session_cannot_be_cancelled(world: DeskWorld) -> None:
     world.open([])
     assert world.figures().state is SessionState.DONE

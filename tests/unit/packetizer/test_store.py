@@ -13,8 +13,8 @@ from packetizer.core import instructions as ins
 from packetizer.core.figures import SessionState
 from packetizer.core.files import FileSpec
 from packetizer.schema import MIGRATIONS
-from packetizer.store import NewSession, Store
-from packetizer.writing import commit_row, keep, pack_ranges, unpack_ranges
+from packetizer.store import Store
+from packetizer.writing import NewSession, commit_row, keep, pack_ranges, unpack_ranges
 from protos.packhorse.v1 import packetizer_pb2 as pb
 from tests.support.packetizer_desk import SESSION, TREE, DeskWorld, lfn, two_nodes
 
