@@ -1,6 +1,6 @@
 """Ten defects of PROOF's packetizer, each as a test that ours does not have it.
 
-They were found by reading its source; `docs/design` tells of them.
+Each was found by reading its source; every test says what it was.
 """
 
 from __future__ import annotations
