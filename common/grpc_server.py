@@ -16,14 +16,15 @@ import inspect
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import grpc
 from grpc import aio
 
 from common.address import split_address
-from common.errors import ConfigError, PackhorseError
+from common.errors import ConfigError, PackhorseError, UsageError
 from common.grpc_options import CODE_KEY, DEFAULT_MAX_MESSAGE_BYTES, fit_message, server_options
+from common.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -91,7 +92,9 @@ class ErrorInterceptor(aio.ServerInterceptor):
         if handler is None:
             return None
         method = handler_call_details.method
+        check: Callable[[Any], Any] = _check_message
         if handler.request_streaming:
+            check = _CheckedMessages
             inner = handler.stream_stream or handler.stream_unary
             make = (
                 grpc.stream_stream_rpc_method_handler
@@ -106,23 +109,61 @@ class ErrorInterceptor(aio.ServerInterceptor):
                 else grpc.unary_unary_rpc_method_handler
             )
         guarded = (
-            _guard_stream(method, inner)
+            _guard_stream(method, inner, check)
             if inspect.isasyncgenfunction(inner)
-            else _guard_call(method, inner)
+            else _guard_call(method, inner, check)
         )
         return make(
             guarded,
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=_lenient(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
 
 
+#: Stands for a message that could not be read.
+_MALFORMED = object()
+
+
+def _lenient(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Reads messages; one that cannot be read becomes the handler's error, not gRPC's."""
+
+    def read(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except Exception:  # noqa: BLE001 - protobuf's own error is only one of them
+            return _MALFORMED
+
+    return read
+
+
+def _check_message(message: Any) -> Any:
+    """The message; raises UsageError if it could not be read."""
+    if message is _MALFORMED:
+        raise UsageError("the message is malformed; is its sender of another version?")
+    return message
+
+
+class _CheckedMessages:
+    """A client's stream of messages; iterating raises UsageError at one that is malformed."""
+
+    def __init__(self, messages: AsyncIterator[Any]) -> None:
+        self._messages = aiter(messages)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        return _check_message(await anext(self._messages))
+
+
 def _guard_call(
-    method: str, handler: Callable[[Any, Any], Awaitable[Any]]
+    method: str,
+    handler: Callable[[Any, Any], Awaitable[Any]],
+    check: Callable[[Any], Any],
 ) -> Callable[[Any, Any], Awaitable[Any]]:
     async def guarded(request: Any, context: Any) -> Any:
         try:
-            return await handler(request, context)
+            return await handler(check(request), context)
         except Exception as error:  # noqa: BLE001 - every error is answered, none escapes
             await _answer(method, context, error)
 
@@ -130,13 +171,15 @@ def _guard_call(
 
 
 def _guard_stream(
-    method: str, handler: Callable[[Any, Any], AsyncIterator[Any]]
+    method: str,
+    handler: Callable[[Any, Any], AsyncIterator[Any]],
+    check: Callable[[Any], Any],
 ) -> Callable[[Any, Any], Awaitable[None]]:
     # The replies are written here, rather than yielded on, so that a cancelled
     # call closes the handler's generator at once and its `finally` blocks run.
     async def guarded(request: Any, context: Any) -> None:
         try:
-            async with contextlib.aclosing(handler(request, context)) as replies:  # type: ignore[type-var]
+            async with contextlib.aclosing(handler(check(request), context)) as replies:  # type: ignore[type-var]
                 async for reply in replies:
                     await context.write(reply)
         except Exception as error:  # noqa: BLE001 - every error is answered, none escapes
@@ -150,7 +193,9 @@ async def _answer(method: str, context: Any, error: Exception) -> NoReturn:
     if isinstance(error, aio.AbortError):
         raise error
     if isinstance(error, PackhorseError):
-        status, text, code = grpc.StatusCode[error.grpc_status], error.message, error.code
+        status, code = grpc.StatusCode[error.grpc_status], error.code
+        # It may quote the client, who may have sent anything.
+        text = one_line(error.message)
         metadata: tuple[tuple[str, str], ...] = ((CODE_KEY, code),)
     else:
         status, text, metadata = grpc.StatusCode.INTERNAL, INTERNAL_ERROR, ()

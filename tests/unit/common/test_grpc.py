@@ -135,10 +135,18 @@ async def test_a_handler_that_raises_nothing_is_left_alone(kind: Callable) -> No
 @pytest.mark.parametrize("kind", KINDS)
 async def test_an_error_of_ours_arrives_as_the_same_error(kind: Callable) -> None:
     async with serving() as (doors, channel):
-        doors.error = QuotaExceeded("pool disk1: 2 TB do not fit, 1 TB is the quota\nZ→µµ 100 %41")
+        doors.error = QuotaExceeded("pool disk1: 2 TB do not fit, 1 TB is the quota, Z→µµ 100 %41")
         with pytest.raises(QuotaExceeded) as caught:
             await kind(channel)
         assert caught.value.message == doors.error.message
+
+
+async def test_an_error_is_one_printable_line_whatever_it_quotes() -> None:
+    async with serving() as (doors, channel):
+        doors.error = NotFound("no dataset \x1b[31mred\r\nrows\x07 is known")
+        with pytest.raises(NotFound) as caught:
+            await unary_unary(channel)
+        assert caught.value.message == "no dataset red\\nrows is known"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -199,13 +207,28 @@ async def test_messages_beyond_the_limit_are_refused_both_ways() -> None:
         assert await unary_unary(channel), "the connection survives"
 
 
-async def test_bytes_that_are_no_message_get_an_error_and_the_server_lives_on() -> None:
+@pytest.mark.parametrize("nonsense", [b"\x0a\x02\xff\xfe", b"\xff" * 20])
+async def test_bytes_that_are_no_message_are_called_so_and_the_server_lives_on(
+    nonsense: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     async with serving() as (_, channel):
-        locate = channel.unary_unary("/packhorse.v1.Files/Locate")
-        for nonsense in (b"\x0a\x02\xff\xfe", b"\xff" * 20):
-            with pytest.raises(PackhorseError, match="Error parsing message"):
-                await call(locate(nonsense, timeout=10))
+        calls = [
+            channel.unary_unary("/packhorse.v1.Files/Locate")(nonsense, timeout=10),
+            channel.stream_unary("/packhorse.v1.Datasets/Register")(iter([nonsense]), timeout=10),
+        ]
+        for one in calls:
+            with pytest.raises(UsageError, match="the message is malformed"):
+                await call(one)
+        streams = [
+            channel.unary_stream("/packhorse.v1.Files/Watch")(nonsense, timeout=10),
+            channel.stream_stream("/packhorse.v1.Cluster/Join")(iter([b"", nonsense]), timeout=10),
+        ]
+        for stream in streams:
+            with pytest.raises(UsageError, match="the message is malformed"), answers_from():
+                async for _ in stream:
+                    pass
         assert await unary_unary(channel)
+    assert "Traceback" not in caplog.text
 
 
 async def test_an_unknown_method_is_called_so() -> None:
