@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from common.grpc_client import answers_from, call
-from packhorse.aio.streams import batches, replies
+from packhorse.aio.streams import batches, names_per_call, replies
 from packhorse.listing import ListedFile, Listing, listed_files
 from packhorse.values import (
     DatasetFile,
@@ -155,7 +155,7 @@ async def _registration(
 ) -> AsyncIterator[pb.RegisterRequest]:
     """The messages of one registration: its header, then its files in pieces."""
     yield pb.RegisterRequest(header=header)
-    for piece in batches(rows):
+    for piece in batches(rows, names_per_call(row.lfn for row in rows)):
         files = [
             pb.DatasetFile(
                 lfn=row.lfn,

@@ -17,7 +17,7 @@ from packhorse.aio.processing import process
 from packhorse.aio.replica import AsyncReplica
 from packhorse.aio.sessions import AsyncSessions
 from packhorse.aio.staging import AsyncStaging
-from packhorse.aio.streams import batches, replies
+from packhorse.aio.streams import name_batches, replies
 from packhorse.finding import find_site
 from packhorse.labels import host_label
 from packhorse.urls import lfn_of, lfns_of
@@ -104,7 +104,7 @@ class AsyncSite:
     async def locate(self, names: Names) -> list[Location]:
         """Where files are, in the order asked; any number of names."""
         found: list[Location] = []
-        for piece in batches(lfns_of(names)):
+        for piece in name_batches(lfns_of(names)):
             reply = await call(self._files.Locate(pb.LocateRequest(lfns=piece)), self._peer)
             found += locations_of(piece, reply)
         return found
@@ -115,7 +115,7 @@ class AsyncSite:
         With `wait_for_content`, a file just staged is inspected before it is answered.
         """
         found: list[FileInfo] = []
-        for piece in batches(lfns_of(names)):
+        for piece in name_batches(lfns_of(names)):
             request = pb.DescribeRequest(lfns=piece, wait_for_content=wait_for_content)
             stream = replies(self._files.Describe(request), self._peer)
             async with contextlib.aclosing(stream):
@@ -162,7 +162,7 @@ class AsyncSite:
         if not lfns and not dataset:
             raise UsageError("nothing to stage: name files, or a dataset")
         ids, files = [], 0
-        for number, piece in enumerate(batches(lfns) if lfns else [lfns]):
+        for number, piece in enumerate(name_batches(lfns) if lfns else [lfns]):
             request = pb.StageRequest(
                 lfns=piece,
                 dataset=dataset if number == 0 else "",
@@ -203,7 +203,7 @@ class AsyncSite:
         """Keeps files from being purged for a while; a later call moves the end."""
         pinned = 0
         not_online: list[str] = []
-        for piece in batches(lfns_of(names)):
+        for piece in name_batches(lfns_of(names)):
             request = pb.PinRequest(
                 lfns=piece, owner=owner or self.owner, lifetime_s=lifetime_s, reason=reason
             )
@@ -216,7 +216,7 @@ class AsyncSite:
         """Takes pins back: those on the files named, or every one of the owner."""
         lfns = lfns_of(names)
         unpinned = 0
-        for piece in batches(lfns) if lfns else [lfns]:
+        for piece in name_batches(lfns) if lfns else [lfns]:
             request = pb.UnpinRequest(lfns=piece, owner=owner or self.owner)
             unpinned += (await call(self._files.Unpin(request), self._peer)).unpinned
         return unpinned
@@ -224,7 +224,7 @@ class AsyncSite:
     async def evict(self, names: Names) -> Eviction:
         """Drops replicas now; those open or pinned stay, and are named."""
         evicted, refused = 0, []
-        for piece in batches(lfns_of(names)):
+        for piece in name_batches(lfns_of(names)):
             reply = await call(self._files.Evict(pb.EvictRequest(lfns=piece)), self._peer)
             evicted += reply.evicted
             refused += [Refusal(row.lfn, row.reason) for row in reply.refused]

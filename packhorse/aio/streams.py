@@ -10,7 +10,7 @@ from common.errors import PackhorseError
 from common.grpc_client import answers_from
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 
     from grpc import aio
 
@@ -19,16 +19,31 @@ Reply = TypeVar("Reply")
 T = TypeVar("T")
 
 NAMES_PER_CALL = 10_000
+# Of names, with room for the rest of a message; what a server takes is a bit more.
+NAME_BYTES_PER_CALL = 12 << 20
+# No character takes more in UTF-8.
+_BYTES_PER_CHARACTER = 4
 # A server that is restarted is back within seconds; a machine within minutes.
 PATIENCE_S = 300.0
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 
 
-def batches(items: Sequence[T], size: int = NAMES_PER_CALL) -> Iterator[Sequence[T]]:
+def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """The items in pieces of at most `size`."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def name_batches(lfns: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The names in pieces that one call can take."""
+    return batches(lfns, names_per_call(lfns))
+
+
+def names_per_call(lfns: Iterable[str]) -> int:
+    """How many of these names one call can take, however they are dealt out."""
+    longest_bytes = _BYTES_PER_CHARACTER * max(map(len, lfns), default=1)
+    return min(NAMES_PER_CALL, NAME_BYTES_PER_CALL // longest_bytes)
 
 
 async def replies(
