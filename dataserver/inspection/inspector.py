@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 
 _MAX_ANSWER_BYTES: Final = 16 << 20
 _START_LIMIT_S: Final = 120.0
+# A child whose output has ended is as good as dead.
+_DIES_WITHIN_S: Final = 5.0
 _ALARM_GRACE_S: Final = 5
 _PACKAGE_ROOT: Final = Path(__file__).resolve().parents[2]
 _CHILD: Final = (sys.executable, "-P", "-m", "dataserver.inspection.child")
@@ -131,7 +133,7 @@ class Inspector:
             await self._end_child()
             problem = f"inspection took longer than {self._time_limit_s:g} s"
         except EOFError:
-            problem = f"inspection died of it ({_manner_of_death(await self._end_child())})"
+            problem = f"inspection died of it ({_manner_of_death(await self._bury_child())})"
         except ValueError:
             await self._end_child()
             problem = "holds more tables than an inspection can tell"
@@ -172,13 +174,26 @@ class Inspector:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"},
         )
 
+    async def _bury_child(self) -> int:
+        """Returns how a child ended that has just closed its output.
+
+        It is not killed at once: to send a signal, `subprocess` looks whether the process
+        has ended, and then nobody else would learn its exit code.
+        """
+        assert self._child is not None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DIES_WITHIN_S):
+                await self._child.wait()
+        return await self._end_child()
+
     async def _end_child(self) -> int:
         """Kills the child, if there is one, and returns how it ended."""
         child, self._child = self._child, None
         if child is None:
             return 0
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
+        if child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
         return await child.wait()
 
 
