@@ -75,7 +75,9 @@ class Portal:
             while (item := self.run(_next(items))) is not None:
                 yield item
         finally:
-            self.run(items.aclose())
+            # A generator that nobody reads any more may be found after everything was closed.
+            if not self.is_closed:
+                self.run(items.aclose())
 
     def close(self) -> None:
         """Ends the thread; whatever still runs in it is cancelled."""

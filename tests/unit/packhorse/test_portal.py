@@ -113,6 +113,24 @@ def test_a_generator_is_read_and_closed_when_the_reader_stops(portal: Portal) ->
     assert closed.wait(5)
 
 
+def test_a_generator_that_outlives_the_portal_was_closed_with_it() -> None:
+    portal = Portal()
+    closed = threading.Event()
+
+    async def count() -> AsyncGenerator[int, None]:
+        try:
+            for number in range(10):
+                yield number
+        finally:
+            closed.set()
+
+    numbers = portal.iterate(count())
+    assert next(numbers) == 0
+    portal.close()
+    assert closed.is_set()
+    numbers.close()
+
+
 def test_closing_cancels_what_still_runs() -> None:
     portal = Portal()
     cancelled = threading.Event()
