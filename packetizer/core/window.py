@@ -20,7 +20,9 @@ from packetizer.core.files import FileState
 if TYPE_CHECKING:
     from packetizer.core.files import WorkFile
 
-#: Taken for the size of a file as long as no size of any file is known.
+#: As long as no size of any file is known, the window is taken to hold this many files,
+#: of at most this size. Too many at first do no harm: they wait in the redirector.
+ASSUMED_FILES = 8
 ASSUMED_SIZE_BYTES = 1 << 30
 
 
@@ -51,6 +53,7 @@ class Ahead:
         self._wanted: deque[WorkFile] = deque()
         self._known_bytes = 0
         self._known_files = 0
+        self._assumed_bytes = ASSUMED_SIZE_BYTES
         #: Of files that are asked for, or came because they were, and are not settled.
         self.held_bytes = 0
         self.held_files = 0
@@ -72,7 +75,9 @@ class Ahead:
     def next_files(self, available_bytes: int, limit: int) -> list[WorkFile]:
         """The files to ask for now, at most `limit`; they count as held from here on."""
         chosen: list[WorkFile] = []
-        room_bytes = self._window.bytes_ahead(available_bytes, self.pinned_bytes) - self.held_bytes
+        window_bytes = self._window.bytes_ahead(available_bytes, self.pinned_bytes)
+        self._assumed_bytes = max(1, min(ASSUMED_SIZE_BYTES, window_bytes // ASSUMED_FILES))
+        room_bytes = window_bytes - self.held_bytes
         while self._wanted and len(chosen) < limit:
             file = self._wanted[0]
             if file.state is not FileState.WANTED or file.is_ahead:
@@ -116,4 +121,4 @@ class Ahead:
             return file.size_bytes
         if self._known_files:
             return max(1, self._known_bytes // self._known_files)
-        return ASSUMED_SIZE_BYTES
+        return self._assumed_bytes

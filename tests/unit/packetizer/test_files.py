@@ -65,6 +65,13 @@ def test_one_file_is_asked_for_however_little_space_there_is(world: DeskWorld) -
     assert world.asked == [lfn(0)]
 
 
+def test_several_files_are_asked_for_while_no_size_is_known(world: DeskWorld) -> None:
+    """Packets could not be made before the first file has come, if it were alone."""
+    space(world, 10_000)
+    world.open([FileSpec(lfn(number)) for number in range(20)])
+    assert len(world.asked) == 8
+
+
 def test_files_that_are_online_take_no_part_of_the_window(world: DeskWorld) -> None:
     space(world, 4_000)
     world.open(6, survey=False)
@@ -219,6 +226,34 @@ def test_a_file_that_stays_away_is_staged_again_before_others(world: DeskWorld) 
     world.online(0)
     assert world.want("a", 1)[0].start == 50
     assert world.figures().files_recalled == 1
+
+
+def test_a_file_that_is_done_by_what_was_in_hands_is_not_waited_for(world: DeskWorld) -> None:
+    world.open(1, packet_entries=50)
+    world.online(0)
+    world.join("a", want=2)
+    world.offline(0)
+    world.later(5.1)
+    assert world.figures().files_staging == 1
+    world.commit("a")
+    assert world.figures().state is SessionState.DONE
+
+
+def test_a_file_that_is_given_up_is_not_staged_again(world: DeskWorld) -> None:
+    world.open(1, packet_entries=25)
+    world.online(0)
+    world.join("a", want=1)
+    world.join("b", want=1)
+    for delay_s in (2.1, 8.1, 0.0):
+        world.fail("a", ev.FailureKind.OPEN)
+        world.later(delay_s)
+        world.beat("b")
+        world.want("a", 1)
+    world.offline(0)
+    world.later(5.1)
+    assert not world.asked
+    world.commit("b")
+    assert world.figures().state is SessionState.DONE
 
 
 def test_a_file_that_has_changed_meanwhile_is_not_mixed_with_itself(world: DeskWorld) -> None:
