@@ -22,7 +22,7 @@ COLUMNS = [f"mu{which}_{what}" for which in (1, 2) for what in ("pt", "eta", "ph
 
 #: How well the momentum of muons outside the barrel is known is not certain: the analysis
 #: is repeated with their momentum scale shifted, from -1 to +1 percent.
-SHIFTS = np.linspace(-0.01, 0.01, 41)
+SHIFTS = np.linspace(-0.01, 0.01, 81)
 NOMINAL = len(SHIFTS) // 2
 BARREL_ETA = 1.2
 
