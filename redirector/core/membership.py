@@ -62,7 +62,10 @@ class Membership:
     def heartbeat(self, node: Node, event: NodeHeartbeat, now_s: float) -> None:
         """A node is alive, and says how busy it is."""
         books = self._books
-        node.beat(event.load, event.quota_bytes, now_s)
+        quota_bytes = event.quota_bytes or node.quota_bytes
+        if quota_bytes != node.quota_bytes:
+            books.nodes.quotas_changed()
+        node.beat(event.load, quota_bytes, now_s)
         if event.number:
             books.out.send(node, ConfirmHeartbeat(event.number))
         books.nodes_changed[node] = None

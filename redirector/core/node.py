@@ -147,7 +147,7 @@ class Node:
         """Takes over a heartbeat's figures."""
         self.load = load
         self.heartbeat_s = now_s
-        self.quota_bytes = quota_bytes or self.quota_bytes
+        self.quota_bytes = quota_bytes
         self.fresh_bytes = 0
         self.fresh_pinned_bytes = 0
 

@@ -38,6 +38,7 @@ class Nodes:
         self._awaited: set[str] = set()
         self._await_until_s = now_s + settings.lost_after_s
         self.site_rate = settings.assumed_rate
+        self._largest_quota_bytes: int | None = None  # None: to be found anew
         self._checked_s = now_s
 
     def __iter__(self) -> Iterator[Node]:
@@ -103,6 +104,7 @@ class Nodes:
         if node.connection is not None:
             del self._by_connection[node.connection]
         node.greet(hello, now_s)
+        self.quotas_changed()
         self._by_connection[hello.connection] = node
         return node
 
@@ -117,6 +119,7 @@ class Nodes:
         assert node.state is NodeState.DROPPED
         del self._by_name[node.name]
         self._by_number[node.number] = None
+        self.quotas_changed()
 
     # --- the hold-off after a restart ---
 
@@ -176,7 +179,14 @@ class Nodes:
         """The most any known pool could hold; 0 while that is not known."""
         if self._awaited:
             return 0
-        return max((node.quota_bytes for node in self._by_name.values()), default=0)
+        if self._largest_quota_bytes is None:
+            quotas = [node.quota_bytes for node in self._by_name.values()]
+            self._largest_quota_bytes = max(quotas, default=0)
+        return self._largest_quota_bytes
+
+    def quotas_changed(self) -> None:
+        """Some node has another quota than before."""
+        self._largest_quota_bytes = None
 
     def reading_rank(self, number: int) -> float:
         """The lower, the better to read from: the load, with silent nodes last."""

@@ -43,4 +43,4 @@ class HeadSettings:
     #: A node gone for this long is forgotten.
     forget_node_after_s: float = 7 * 86400.0
     #: Replicas of lost nodes swept out of the index in one go.
-    sweep_slice: int = 5_000
+    sweep_slice: int = 2_000
