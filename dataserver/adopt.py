@@ -192,7 +192,7 @@ class Checker:
             return f"it has {file.size_bytes} bytes, {size_bytes} were expected"
         if expected is not None:
             try:
-                computed = await self._disk.threads.call(lambda: self._compute(file.lfn, expected))
+                computed = await self._disk.checkers.call(lambda: self._compute(file.lfn, expected))
             except OSError as error:
                 return f"it cannot be read: {error.strerror}"
             if computed != expected:

@@ -11,7 +11,8 @@ at the top, which no LFN can name: `.incoming/<recall>/` holds what is being sta
   name is by `publish`, before either is reported.
 
 All of this blocks; the shell calls it in the pool's own threads: `readers` for clients,
-`threads` for everything else, so that neither has to wait for the other.
+`checkers` for what reads whole files, `threads` for everything else, which is quick. So
+nothing quick has to wait until a large file was read.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ class PoolDisk:
         """Opens the pool and makes its private directories; raises ConfigError."""
         self.root = root
         self.threads = Threads(f"{root.name} disk", THREADS)
+        self.checkers = Threads(f"{root.name} checkers", THREADS)
         self.readers = Threads(f"{root.name} readers", READERS)
         try:
             self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -106,8 +108,8 @@ class PoolDisk:
 
     def close(self) -> None:
         """Lets go of the directories."""
-        self.threads.close()
-        self.readers.close()
+        for threads in (self.threads, self.checkers, self.readers):
+            threads.close()
         os.close(self._incoming_fd)
         os.close(self._root_fd)
 

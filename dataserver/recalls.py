@@ -12,7 +12,8 @@ import asyncio
 import contextlib
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from common.command import ErrorClass
 from common.errors import NameRefused, PackhorseError
@@ -25,7 +26,7 @@ from dataserver.disk import NotAFileError, Publication, is_no_space
 from dataserver.threads import Batcher
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from common.command import Failure as CommandFailure
     from dataserver.archive import Archive, Fetched
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from dataserver.leftovers import Running
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Files moved to their places with one sync of each directory. Two such batches run at
 #: a time: while the disk syncs for one, files can be moved for the other.
@@ -169,7 +172,7 @@ class Recalls:
 
     async def _copy(self, order: instructions.Copy) -> events.Event:
         recall_id = order.recall_id
-        target = await self._directories.do((recall_id, order.lfn))
+        target = await _to_its_end(self._directories.do((recall_id, order.lfn)))
         try:
             fetched = await self._archive.fetch(
                 order.lfn,
@@ -192,16 +195,9 @@ class Recalls:
         return order.size_bytes if self._has_command else None
 
     async def _verify(self, order: instructions.Verify) -> events.Event:
-        stopped = False
-        work = self._disk.threads.call(lambda: self._check(order, lambda: not stopped))
-        try:
-            found, mtime_ns = await asyncio.shield(work)
-        except asyncio.CancelledError:
-            # The thread must be done with the file before anybody removes it.
-            stopped = True
-            with contextlib.suppress(Exception):
-                await work
-            raise
+        stopped = threading.Event()
+        work = self._disk.checkers.call(lambda: self._check(order, stopped))
+        found, mtime_ns = await _to_its_end(work, stopped.set)
         self._mtimes_ns[order.recall_id] = mtime_ns
         assert order.size_bytes is not None
         return events.Verified(order.recall_id, order.size_bytes, found)
@@ -214,7 +210,7 @@ class Recalls:
         entry = Entry(order.lfn, order.size_bytes, mtime_ns, order.checksum, now_s)
         try:
             await self._rows.do(entry)
-        except PackhorseError:
+        except Exception:
             with contextlib.suppress(OSError):
                 await self._disk.threads.call(lambda: self._disk.unlink(order.lfn))
             raise
@@ -222,7 +218,9 @@ class Recalls:
 
     # --- in threads, and in batches -------------------------------------------
 
-    def _check(self, order: instructions.Verify, keep_on: Any) -> tuple[Checksum | None, int]:
+    def _check(
+        self, order: instructions.Verify, stopped: threading.Event
+    ) -> tuple[Checksum | None, int]:
         """Size, checksum and sync of a staged file: its checksum, and its mtime."""
         fd = self._disk.open_incoming(order.recall_id, order.lfn)
         try:
@@ -230,18 +228,20 @@ class Recalls:
             if found.st_size != order.size_bytes:
                 reason = f"the staged file has {found.st_size} bytes, not {order.size_bytes}"
                 raise StepError(Failure(FailureKind.TRANSIENT, reason))
-            computed = self._checksum(order.checksum, fd, keep_on)
-            if keep_on():
+            computed = self._checksum(order.checksum, fd, stopped)
+            if not stopped.is_set():
                 os.fsync(fd)
             return computed, found.st_mtime_ns
         finally:
             os.close(fd)
 
-    def _checksum(self, expected: Checksum | None, fd: int, keep_on: Any) -> Checksum | None:
+    def _checksum(
+        self, expected: Checksum | None, fd: int, stopped: threading.Event
+    ) -> Checksum | None:
         algorithm = expected.algorithm if expected is not None else self._algorithm
         if algorithm is None:
             return None
-        computed = checksums.of_fd(fd, algorithm, keep_on)
+        computed = checksums.of_fd(fd, algorithm, lambda: not stopped.is_set())
         if expected is not None and computed is not None and computed != expected:
             reason = f"the staged file has {computed}, the archive says {expected}"
             raise StepError(Failure(FailureKind.TRANSIENT, reason))
@@ -267,6 +267,21 @@ class Recalls:
         moves = [Publication(order.recall_id, order.lfn) for order in batch]
         errors = await self._disk.threads.call(lambda: self._disk.publish(moves))
         return [errors.get(order.recall_id) for order in batch]
+
+
+async def _to_its_end(work: asyncio.Future[T], hurry: Callable[[], object] = lambda: None) -> T:
+    """What some work in a thread comes to.
+
+    Who is cancelled here tells it to `hurry`, and goes only when it is over: what a thread
+    still uses or makes nobody else may remove.
+    """
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        hurry()
+        with contextlib.suppress(Exception):
+            await work
+        raise
 
 
 def _ran(fetched: Fetched) -> events.Ran:

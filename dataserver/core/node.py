@@ -17,13 +17,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dataserver.core import events
+from dataserver.core import events, reasons
 from dataserver.core.changes import ChangeLog
 from dataserver.core.failure import Failure, FailureKind
 from dataserver.core.purge import Advice, plan
 from dataserver.core.removals import Removals
 from dataserver.core.replica import Standing
-from dataserver.core.staging import Staging, lease_ended
+from dataserver.core.staging import Staging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -209,7 +209,7 @@ class Node:
             self.removals.retry()
         silence_s = now_s - self._contact_s
         if self._lease_s is not None and silence_s > LEASE_SHARE * self._lease_s:
-            self.staging.revoke_all(lease_ended(silence_s), now_s)
+            self.staging.revoke_all(reasons.lease_ended(silence_s), now_s)
 
     def check(self) -> None:
         """Asserts every invariant of the node's parts. O(n)."""

@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from dataserver.core.failure import Failure, FailureKind
+from dataserver.core import reasons
+from dataserver.core.growth import Growth
 from dataserver.core.instructions import (
     Copy,
     Examine,
@@ -29,7 +30,7 @@ from dataserver.core.instructions import (
 from dataserver.core.rate import StagingRate
 from dataserver.core.recall import IN_SLOT, RESERVED, STOPPABLE, Recall, RecallState
 from dataserver.core.replica import Standing
-from dataserver.core.words import duration_text, size_text
+from dataserver.core.words import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,19 +46,13 @@ if TYPE_CHECKING:
         Stopped,
         Verified,
     )
+    from dataserver.core.failure import Failure
     from dataserver.core.instructions import Instruction
     from dataserver.core.pool import Pool
     from dataserver.core.removals import Removals
 
 #: Reserved for a file of unknown size when the redirector did not say how much.
 UNKNOWN_SIZE_BYTES = 2_000_000_000
-#: A reservation is extended when this share of it is filled, by this share of itself.
-EXTEND_FROM = 0.75
-EXTEND_BY = 0.5
-#: A growing file whose extension no purge could make room for asks again only after this.
-GROWTH_PAUSE_S = 5.0
-
-CLOSING = Failure(FailureKind.TRANSIENT, "this data server is being stopped")
 
 
 class Staging:
@@ -89,8 +84,7 @@ class Staging:
         self._in_slot = 0
         self._copying = 0
         self._closed = False
-        self._wishes: dict[str, int] = {}  # extensions that found no room yet
-        self._no_wishes_before_s = 0.0
+        self._growth = Growth(pool)
 
     # --- looking ------------------------------------------------------------
 
@@ -123,7 +117,7 @@ class Staging:
     def need(self) -> tuple[int, int]:
         """Bytes and files of room that recalls wait for."""
         size_bytes = sum(self._expected(one) for one in self._waiting)
-        return size_bytes + sum(self._wishes.values()), len(self._waiting)
+        return size_bytes + self._growth.wished_bytes, len(self._waiting)
 
     def _expected(self, recall: Recall) -> int:
         if recall.size_bytes is not None:
@@ -148,17 +142,14 @@ class Staging:
 
     def _refusal(self, lfn: str) -> Failure | None:
         if self._closed:
-            return CLOSING
+            return reasons.CLOSING
         other = self._by_lfn.get(lfn)
-        if other is None:
-            return None
-        reason = f"recall {other} of {lfn} is under way on this node"
-        return Failure(FailureKind.TRANSIENT, reason)
+        return None if other is None else reasons.another_is_live(lfn, other)
 
     def close(self, now_s: float) -> None:
         """Revokes every recall, and takes on no more."""
         self._closed = True
-        self.revoke_all(CLOSING, now_s)
+        self.revoke_all(reasons.CLOSING, now_s)
 
     def revoke(self, recall_id: str, failure: Failure, now_s: float) -> None:
         """Ends a recall, or starts to; one that is being published is left to it."""
@@ -196,11 +187,9 @@ class Staging:
         self._arrive(recall, event.bytes_done)
         if recall.size_bytes is not None:
             if recall.bytes_done > recall.size_bytes:
-                self._stop(recall, _wrong_size("grew to", recall, recall.bytes_done), now_s)
-            return
-        reserved_bytes = self._pool.reserved_for(recall.recall_id)
-        if recall.bytes_done > reserved_bytes * EXTEND_FROM:
-            self._extend(recall, now_s)
+                self._stop(recall, reasons.wrong_size("grew to", recall.bytes_done, recall), now_s)
+        elif not self._growth.follow(recall, now_s):
+            self._stop(recall, reasons.outgrown(self._pool, recall), now_s)
 
     def copied(self, event: Copied, now_s: float) -> None:
         """Goes on to verify what was copied, if it is of the right size and has room."""
@@ -208,13 +197,13 @@ class Staging:
         recall.ran = event.ran
         self._arrive(recall, event.size_bytes)
         self.rate.complete()
-        self._wishes.pop(recall.recall_id, None)
+        self._growth.forget(recall.recall_id)
         if recall.size_bytes is not None and recall.size_bytes != event.size_bytes:
-            self._stop(recall, _wrong_size("has", recall, event.size_bytes), now_s)
+            self._stop(recall, reasons.wrong_size("has", event.size_bytes, recall), now_s)
             return
         beyond_bytes = event.size_bytes - self._pool.reserved_for(recall.recall_id)
         if beyond_bytes > 0 and not self._pool.extend(recall.recall_id, beyond_bytes):
-            self._stop(recall, self._outgrown(recall), now_s)
+            self._stop(recall, reasons.outgrown(self._pool, recall), now_s)
             return
         recall.size_bytes = event.size_bytes
         self._move(recall, "copied", now_s, size_text(event.size_bytes))
@@ -267,8 +256,7 @@ class Staging:
 
     def fall_short(self, now_s: float) -> None:
         """Purging ended without making the room asked for: nobody waits in vain."""
-        self._wishes.clear()
-        self._no_wishes_before_s = now_s + GROWTH_PAUSE_S
+        self._growth.fall_short(now_s)
         for recall in list(self._waiting):
             if any(self._pool.shortfall(self._expected(recall), 1)):
                 self._end(recall, self._no_room(recall), now_s)
@@ -285,9 +273,8 @@ class Staging:
                 self._move(recall, "held already", now_s)
                 self._forget(recall, now_s)
             elif self._removals.cannot_remove(recall.lfn):
-                why = f"an older, damaged {recall.lfn} cannot be removed from this node's disk"
                 self._queue.appendleft(recall)
-                self._end(recall, Failure(FailureKind.TRANSIENT, why), now_s)
+                self._end(recall, reasons.old_one_stays(recall.lfn), now_s)
             elif replica is not None or self._in_slot >= self._slots:
                 blocked.append(recall)
             elif self._examines and self._has_unknowns(recall):
@@ -312,9 +299,7 @@ class Staging:
 
     def _grant(self, now_s: float) -> None:
         """Gives room to those who wait, in order; fails those for whom there is none."""
-        for recall_id, more_bytes in list(self._wishes.items()) if self._wishes else ():
-            if self._pool.extend(recall_id, more_bytes):
-                del self._wishes[recall_id]
+        self._growth.grant()
         if not self._waiting:
             return
         can_bytes, can_files = self._removals.can_free()
@@ -333,41 +318,12 @@ class Staging:
                 ahead_bytes += want_bytes
                 ahead_files += 1
 
-    def _extend(self, recall: Recall, now_s: float) -> None:
-        """Asks for more room ahead of a growing file, as much as there is."""
-        reserved_bytes = self._pool.reserved_for(recall.recall_id)
-        beyond_bytes = max(0, recall.bytes_done - reserved_bytes)
-        want_bytes = beyond_bytes + max(1, int(reserved_bytes * EXTEND_BY))
-        lacking_bytes = self._pool.shortfall(want_bytes)[0]
-        if not lacking_bytes:
-            self._pool.extend(recall.recall_id, want_bytes)
-            self._wishes.pop(recall.recall_id, None)
-            return
-        if beyond_bytes and not self._pool.extend(recall.recall_id, beyond_bytes):
-            self._stop(recall, self._outgrown(recall), now_s)
-        elif now_s >= self._no_wishes_before_s:
-            self._wishes[recall.recall_id] = want_bytes - beyond_bytes
-
     def _no_room(self, recall: Recall) -> Failure:
-        want_bytes = self._expected(recall)
-        quota_bytes = self._pool.limits.quota_bytes
-        if want_bytes > quota_bytes:
-            reason = (
-                f"{recall.lfn} needs {size_text(want_bytes)}, "
-                f"more than this pool's quota of {size_text(quota_bytes)}"
-            )
-        else:
-            reason = f"no room for {size_text(want_bytes)}: {self._pool.standing_text()}"
-            if not self._removals.pins_known:
-                reason += "; nothing is purged before the redirector has told the pins"
-        return Failure(FailureKind.NO_SPACE, reason)
-
-    def _outgrown(self, recall: Recall) -> Failure:
-        reserved_bytes = self._pool.reserved_for(recall.recall_id)
-        return Failure(
-            FailureKind.NO_SPACE,
-            f"{recall.lfn} outgrew the {size_text(reserved_bytes)} reserved for it, "
-            f"and there is no more room: {self._pool.standing_text()}",
+        return reasons.no_room(
+            self._pool,
+            recall.lfn,
+            self._expected(recall),
+            pins_known=self._removals.pins_known,
         )
 
     # --- moves --------------------------------------------------------------
@@ -390,7 +346,7 @@ class Staging:
 
     def _stop(self, recall: Recall, failure: Failure, now_s: float) -> None:
         recall.failure = failure
-        self._wishes.pop(recall.recall_id, None)
+        self._growth.forget(recall.recall_id)
         self._move(recall, "stop", now_s, failure.reason)
         self._out.append(StopStep(recall.recall_id))
 
@@ -405,7 +361,7 @@ class Staging:
         self._forget(recall, now_s)
 
     def _forget(self, recall: Recall, now_s: float) -> None:
-        self._wishes.pop(recall.recall_id, None)
+        self._growth.forget(recall.recall_id)
         self._pool.release(recall.recall_id)
         del self._recalls[recall.recall_id]
         del self._by_lfn[recall.lfn]
@@ -446,22 +402,4 @@ class Staging:
         assert self._in_slot == sum(len(by_state.get(state, ())) for state in IN_SLOT)
         assert self._in_slot <= self._slots
         assert self._copying == len(by_state.get(RecallState.COPYING, ()))
-        assert self._wishes.keys() <= {
-            one.recall_id for one in by_state.get(RecallState.COPYING, ())
-        }
-
-
-def _wrong_size(what: str, recall: Recall, size_bytes: int) -> Failure:
-    return Failure(
-        FailureKind.TRANSIENT,
-        f"the staged file {what} {size_bytes} bytes where {recall.size_bytes} were expected",
-    )
-
-
-def lease_ended(silence_s: float) -> Failure:
-    """Why recalls are stopped when the redirector is out of touch for too long."""
-    return Failure(
-        FailureKind.TRANSIENT,
-        f"out of touch with the redirector for {duration_text(silence_s)}; "
-        "it may have given the recall to another node",
-    )
+        self._growth.check({one.recall_id for one in by_state.get(RecallState.COPYING, ())})
