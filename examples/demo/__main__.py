@@ -21,28 +21,41 @@ from examples.demo import analysis, archive, pictures, servers
 from examples.demo.live import Display
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from packhorse.result import Result
     from packhorse.values import Recall, SiteStatus
 
 DATASET = "zmumu"
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 POOLED_SHARE = 0.5  # of the dataset: what all pools together can hold
 
 
 def main() -> int:
     """The main job, end to end; returns the exit code."""
     options = parse(sys.argv[1:])
-    # A terminated demo cleans up like an interrupted one.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in ENDINGS:
+        signal.signal(number, _interrupt)
     folder = Path(tempfile.mkdtemp(prefix="packhorse-demo-"))
+    figures = None
     try:
         figures = run(folder, options)
     except KeyboardInterrupt:
-        print("\ninterrupted: every process and temporary file is gone", file=sys.stderr)
-        return 130
+        pass
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    if figures is None:
+        print("\ninterrupted: every process and temporary file is gone", file=sys.stderr)
+        return 130
     print(json.dumps(figures))
     return 0 if figures["equals_direct"] and figures["quota_kept"] else 1
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Ends the demo. Impatient further ones must not end the cleaning up."""
+    for number in ENDINGS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

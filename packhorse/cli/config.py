@@ -71,7 +71,7 @@ def check(
     if problems:
         raise loaded.error(problems)
     if not as_json:
-        say(f"{loaded.path}: fine ({', '.join(roles)})")
+        say(f"{loaded.path}: fine ({', '.join(roles) or 'there is no server in it to run'})")
 
 
 def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
