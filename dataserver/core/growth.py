@@ -53,10 +53,9 @@ class Growth:
 
     def grant(self) -> None:
         """Fulfils the wishes for which there is room by now."""
-        for recall_id in [
-            one for one, more in self._wishes.items() if self._pool.extend(one, more)
-        ]:
-            del self._wishes[recall_id]
+        for recall_id, more_bytes in list(self._wishes.items()):
+            if self._pool.extend(recall_id, more_bytes):
+                del self._wishes[recall_id]
 
     def forget(self, recall_id: str) -> None:
         """The recall grows no more."""
