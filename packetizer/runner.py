@@ -121,6 +121,15 @@ class Runner:
                 what = (commit.session_id, commit.worker, commit.commit_id)
                 self.tell(ev.CommitNotKept(*what, problem) if problem else ev.CommitKept(*what))
             case ins.KeepEnd():
+                figures = row.figures
+                log.info(
+                    "session %s is %s: %d entries done, %d bad%s",
+                    row.session_id,
+                    figures.state.value,
+                    figures.entries_done,
+                    figures.entries_bad,
+                    f" ({figures.reason})" if figures.reason else "",
+                )
                 self.tell(ev.EndKept(row.session_id, problem))
             case ins.KeepBad():
                 pass

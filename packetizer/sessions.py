@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LARGEST = (1 << 63) - 1
+_MOST_CHARACTERS = 1_000
 #: How long resuming a session waits until its earlier end is cleared up.
 RELEASE_TIMEOUT_S = 10.0
 RETRY_RELEASED_S = 1.0
@@ -64,6 +65,9 @@ class Sessions:
 
         Raises UsageError, NotFound, Refused (`abort`, and files are not online).
         """
+        for name in ("dataset", "tree", "function_name", "owner", "idempotency_key"):
+            if len(getattr(request, name)) > _MOST_CHARACTERS:
+                raise UsageError(f"OpenSession: {name} is too long")
         if not request.dataset:
             raise UsageError("OpenSession: dataset is missing")
         if not request.function:
@@ -121,7 +125,7 @@ class Sessions:
             if status is None or status.state != pb.SESSION_STATE_CANCELLED:
                 raise Refused(f"session {session_id} has ended already")
             return
-        self._runner.tell(ev.SessionCancelled(session_id, reason))
+        self._runner.tell(ev.SessionCancelled(session_id, reason[:_MOST_CHARACTERS]))
         await over.wait()
 
     async def _keep_and_begin(self, new: NewSession) -> str:

@@ -114,10 +114,12 @@ class Books:
 
     def size_is(self, file: WorkFile, size_bytes: int) -> None:
         """The size of a file was learnt."""
-        if size_bytes and not file.size_bytes:
+        if not size_bytes or size_bytes == file.size_bytes:
+            return
+        if not file.size_bytes:
             self._ahead.size_known(size_bytes)
-        if size_bytes:
-            file.size_bytes = size_bytes
+        file.size_bytes = size_bytes
+        self._ahead.corrected(file)
 
     def entries_are(self, file: WorkFile, entries: int) -> None:
         """The entries of a file were learnt."""
@@ -278,4 +280,6 @@ class Books:
         named = {(m.lfn, m.start, m.stop) for m in self.missing}
         assert len(named) == len(self.missing), "something is named as missing twice"
         assert sum(m.stop - m.start for m in self.missing) == bad
+        held = [file for file in files if file.is_ahead]
+        self._ahead.check(held)
         self._shelves.check()

@@ -59,6 +59,8 @@ class Intake:
         self._outbox = outbox
         self._missing = missing
         self._session_id = books.session_id
+        # Files may be settled meanwhile by what workers still had in their hands: whoever
+        # looks here looks at their state too.
         self._away: OrderedDict[WorkFile, None] = OrderedDict()
         self._asked: dict[WorkFile, None] = {}
         self._is_surveyed = False
@@ -101,7 +103,7 @@ class Intake:
 
     def _came_online(self, file: WorkFile) -> None:
         if file.state is FileState.AWAY:
-            del self._away[file]
+            self._away.pop(file, None)
         elif self._is_surveyed:
             self._books.files_recalled += 1
         self._asked.pop(file, None)
@@ -122,7 +124,7 @@ class Intake:
             case FileState.ONLINE | FileState.READY:
                 self._went_offline(file, reason, now_s)
             case FileState.ASKED if file.is_accepted and state is Offline.LOST:
-                del self._asked[file]
+                self._asked.pop(file, None)
                 self._books.file_is_bad(file, reason or "it could not be staged")
             case FileState.ASKED if (
                 file.is_accepted
@@ -199,7 +201,7 @@ class Intake:
     def refused(self, lfns: Iterable[str], reason: str) -> None:
         """The redirector will not stage these."""
         for file in self._asked_of(lfns):
-            del self._asked[file]
+            self._asked.pop(file, None)
             self._books.file_is_bad(file, f"it cannot be staged: {reason}")
 
     def wait_no_longer(self, now_s: float) -> str:
@@ -210,8 +212,8 @@ class Intake:
             if now_s < file.changed_s + patience_s:
                 break
             del self._away[file]
-            if file.state is not FileState.AWAY:
-                continue
+            if file.state is not FileState.AWAY or file.given_up:
+                continue  # only what is being worked on is left of it
             if self._missing is Missing.WAIT:
                 self._books.move(file, "given up waiting")
                 self._ahead.release(file)
@@ -228,14 +230,14 @@ class Intake:
 
     def asked(self) -> list[str]:
         """The files that are asked for and did not come yet."""
-        return [file.lfn for file in self._asked]
+        return [file.lfn for file in self._asked if file.state is FileState.ASKED]
 
     def _asked_of(self, lfns: Iterable[str]) -> list[WorkFile]:
         files = (self._books.files.get(lfn) for lfn in lfns)
         return [f for f in files if f is not None and f.state is FileState.ASKED]
 
     def _ask_again(self, file: WorkFile, reason: str, now_s: float) -> None:
-        del self._asked[file]
+        self._asked.pop(file, None)
         if file.asks >= _MOST_ASKS:
             self._books.file_is_bad(file, f"it was asked for {file.asks} times: {reason}")
             return
@@ -247,9 +249,11 @@ class Intake:
     def check(self) -> None:
         """Asserts that the files asked for, and those that went away, are the ones known here."""
         files = self._books.files.values()
-        assert set(self._asked) == {file for file in files if file.state is FileState.ASKED}
-        assert set(self._away) >= {file for file in files if file.state is FileState.AWAY}
-        assert all(file.is_ahead for file in self._asked)
+        asked = {file for file in files if file.state is FileState.ASKED}
+        away = {file for file in files if file.state is FileState.AWAY and not file.given_up}
+        assert asked <= set(self._asked)
+        assert away <= set(self._away)
+        assert all(file.is_ahead for file in asked)
 
 
 def abort_reason(offline: Sequence[str], files: int) -> str:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 from packetizer.core.files import FileState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from packetizer.core.files import WorkFile
 
 #: As long as no size of any file is known, the window is taken to hold this many files,
@@ -99,6 +101,15 @@ class Ahead:
         self.held_bytes += file.held_bytes
         self.held_files += 1
 
+    def corrected(self, file: WorkFile) -> None:
+        """The size of a file was learnt, for which a likely one was held."""
+        if file.is_ahead:
+            more_bytes = file.size_bytes - file.held_bytes
+            file.held_bytes += more_bytes
+            self.held_bytes += more_bytes
+            if file.has_arrived:
+                self.pinned_bytes += more_bytes
+
     def arrived(self, file: WorkFile) -> None:
         """A file came online, by our asking or another's."""
         if file.is_ahead and not file.has_arrived:
@@ -122,3 +133,9 @@ class Ahead:
         if self._known_files:
             return max(1, self._known_bytes // self._known_files)
         return self._assumed_bytes
+
+    def check(self, held: Sequence[WorkFile]) -> None:
+        """Asserts that the sums are those of the files held."""
+        assert self.held_files == len(held)
+        assert self.held_bytes == sum(file.held_bytes for file in held)
+        assert self.pinned_bytes == sum(file.held_bytes for file in held if file.has_arrived)

@@ -483,6 +483,8 @@ async def test_opening_what_makes_no_sense_is_refused(site: PacketSite) -> None:
         await site.open("")
     with pytest.raises(UsageError, match="function is missing"):
         await site.open("d", function=b"")
+    with pytest.raises(UsageError, match="owner is too long"):
+        await site.open("d", owner="o" * 2000)
     with pytest.raises(UsageError, match="too large"):
         await site.open("d", packet_entries=2**64 - 1)
 

@@ -72,6 +72,17 @@ def test_several_files_are_asked_for_while_no_size_is_known(world: DeskWorld) ->
     assert len(world.asked) == 8
 
 
+def test_a_size_that_was_assumed_is_corrected_when_the_file_comes(world: DeskWorld) -> None:
+    space(world, 100_000)
+    world.open([FileSpec(lfn(number), "events") for number in range(200)])
+    assert len(world.asked) == 8
+    world.accept()
+    for number in range(8):
+        world.online(number, size_bytes=1_000)
+    space(world, 92_000)
+    assert len(world.asked) == 50, "half of what is there, now that it is known to be small"
+
+
 def test_files_that_are_online_take_no_part_of_the_window(world: DeskWorld) -> None:
     space(world, 4_000)
     world.open(6, survey=False)
@@ -249,9 +260,10 @@ def test_a_file_that_is_given_up_is_not_staged_again(world: DeskWorld) -> None:
         world.later(delay_s)
         world.beat("b")
         world.want("a", 1)
+    asked = list(world.asked)
     world.offline(0)
     world.later(5.1)
-    assert not world.asked
+    assert world.asked == asked
     world.commit("b")
     assert world.figures().state is SessionState.DONE
 
