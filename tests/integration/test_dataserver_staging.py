@@ -143,6 +143,20 @@ async def test_many_files_at_once_are_all_staged_and_none_is_left_over(
         assert site.incoming() == []
 
 
+async def test_several_data_servers_live_in_one_process(
+    site: DataSite, redirector: FakeRedirector, tmp_path: Path
+) -> None:
+    other = DataSite(tmp_path / "other", redirector, name="disk2")
+    other.write(LFN, b"another archive")
+    async with site.running(), other.running():
+        first, second = (redirector.start(node, LFN) for node in ("disk1", "disk2"))
+        await redirector.staged("disk1", first, LFN)
+        await redirector.staged("disk2", second, LFN)
+        assert site.replica(LFN).read_bytes() == CONTENT
+        assert other.replica(LFN).read_bytes() == b"another archive"
+    assert redirector.hellos[0].pool_id != redirector.hellos[1].pool_id
+
+
 # --- stage commands of every quality ----------------------------------------------
 
 

@@ -33,6 +33,7 @@ class DataSite:
     stagecmd: str | Sequence[str] = "builtin"
     mss: dict[str, Any] = field(default_factory=dict)
     node: dict[str, Any] = field(default_factory=dict)
+    name: str = "disk1"
 
     def __post_init__(self) -> None:
         self.archive = self.folder / "archive"
@@ -64,7 +65,7 @@ class DataSite:
         names = [{"prefix": "/store/", "archive": str(self.archive / "store")}]
         mss = MssConfig.model_validate({"stagecmd": self.stagecmd, "names": names, **self.mss})
         table = {
-            "name": "disk1",
+            "name": self.name,
             "pool": str(self.pool),
             "quota": "100MB",
             "host": "label1",
@@ -72,12 +73,14 @@ class DataSite:
             **self.node,
         }
         server = DataServerConfig.model_validate(table)
-        return SiteConfig(mss=mss, redirector=None, dataservers={"disk1": server}, packetizer=None)
+        return SiteConfig(
+            mss=mss, redirector=None, dataservers={self.name: server}, packetizer=None
+        )
 
     def service(self) -> DataServerService:
         """The data server, not started."""
         site = self.config()
-        return DataServerService(site.dataservers["disk1"], site.mss, site.name_map())
+        return DataServerService(site.dataservers[self.name], site.mss, site.name_map())
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[DataServerService]:
@@ -86,7 +89,7 @@ class DataSite:
         tasks = NamedTasks()
         try:
             await service.start(tasks)
-            joined = asyncio.create_task(self.redirector.joined("disk1"))
+            joined = asyncio.create_task(self.redirector.joined(self.name))
             death = asyncio.create_task(tasks.death())
             done, _ = await asyncio.wait({joined, death}, return_when=asyncio.FIRST_COMPLETED)
             assert joined in done, death.result()
