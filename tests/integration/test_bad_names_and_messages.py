@@ -20,13 +20,20 @@ import pytest
 from common.errors import NameRefused, TooLarge
 from packhorse.cli.main import main
 from packhorse.values import NodeState
+from protos.packhorse.v1 import packetizer_pb2_grpc, redirector_pb2_grpc, types_pb2
 from protos.packhorse.v1 import redirector_pb2 as pb
-from protos.packhorse.v1 import types_pb2
+from protos.packhorse.v1.packetizer_pb2 import (
+    Commit,
+    PacketRecord,
+    WorkerHello,
+    WorkerMessage,
+    WorkerReport,
+)
 from tests.support.cluster import Cluster, Node, running, until_joined
 from tests.support.raw_grpc import RawClient, empty, methods, nonsense
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from google.protobuf.message import Message
 
@@ -39,7 +46,8 @@ NONSENSE_MESSAGES = 150
 
 REDIRECTOR = methods("Files", "Datasets", "Cluster")
 DATASERVER = methods("DataServer")
-METHODS = {**REDIRECTOR, **DATASERVER}
+PACKETIZER = methods("Packetizer")
+METHODS = {**REDIRECTOR, **DATASERVER, **PACKETIZER}
 
 BAD_NAMES = {
     "outside": ("/elsewhere/a.root", "it is not under what this site exports (/store/)"),
@@ -72,6 +80,22 @@ CONTENT_WITH_NOTHING = {
     "Cluster.Status",
     "Cluster.PlanPurge",
     "Cluster.ListRecalls",
+    "Packetizer.ListSessions",
+}
+
+
+def hello(name: str = "ghost", **changes: Any) -> pb.NodeMessage:
+    """What a data server says first."""
+    address = types_pb2.NodeAddress(node=name, address="127.0.0.1:9", host="ghost")
+    usual: Any = {"boot_epoch": "b1", "pool_id": f"pool of {name}", "quota_bytes": 1}
+    return pb.NodeMessage(hello=pb.Hello(address=address, recall_slots=1, **{**usual, **changes}))
+
+
+#: What streams begin with, before the nonsense.
+BEGINNINGS: dict[str, Message] = {
+    "Cluster.Join": hello(),
+    "Datasets.Register": pb.RegisterRequest(header=pb.RegisterHeader(name="nonsense", files=2)),
+    "Packetizer.Work": WorkerMessage(hello=WorkerHello(worker="nobody", host="nowhere")),
 }
 
 
@@ -81,13 +105,12 @@ class Desk:
 
     cluster: Cluster
     site: packhorse.Site
-    redirector: RawClient
-    dataserver: RawClient
+    doors: Sequence[tuple[RawClient, Collection[str]]]
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def send(self, method: str, *messages: Message | bytes) -> Outcome:
         """Sends messages to `Service.Method` of the server that has it."""
-        client = self.dataserver if method in DATASERVER else self.redirector
+        client = next(client for client, names in self.doors if method in names)
         raw = [one if isinstance(one, bytes) else one.SerializeToString() for one in messages]
         return client.send(METHODS[method], *raw)
 
@@ -106,15 +129,19 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    cluster = Cluster(tmp_path_factory.mktemp("site"), [Node("n1", "10MB")], packetizer=None)
+    cluster = Cluster(tmp_path_factory.mktemp("site"), [Node("n1", "10MB")])
     with ExitStack() as stack:
         stack.enter_context(running(cluster))
         site = stack.enter_context(cluster.connect())
         until_joined(site, 1)
         (node,) = site.nodes()
-        redirector = stack.enter_context(RawClient(cluster.redirector_address))
-        dataserver = stack.enter_context(RawClient(node.address.address))
-        yield Desk(cluster, site, redirector, dataserver)
+        doors = {
+            cluster.redirector_address: REDIRECTOR,
+            node.address.address: DATASERVER,
+            cluster.packetizer_address: PACKETIZER,
+        }
+        clients = [(stack.enter_context(RawClient(one)), names) for one, names in doors.items()]
+        yield Desk(cluster, site, clients)
 
 
 @pytest.fixture
@@ -234,6 +261,18 @@ def test_nonsense_in_every_field_is_served_or_refused_clearly(desk: Desk, method
         assert outcome.is_clear, (outcome, messages)
 
 
+@pytest.mark.parametrize("method", BEGINNINGS)
+def test_nonsense_after_a_good_beginning_is_served_or_refused_clearly(
+    desk: Desk, method: str
+) -> None:
+    chance = random.Random(f"{SEED} after {method}")
+    kind = METHODS[method].input_type
+    for _ in range(NONSENSE_MESSAGES):
+        messages = [BEGINNINGS[method], *(nonsense(kind, chance) for _ in range(5))]
+        outcome = desk.send(method, *messages)
+        assert outcome.is_clear, (outcome, messages)
+
+
 @pytest.mark.parametrize("method", ["Files.Locate", "Files.Stage", "Datasets.Register"])
 def test_a_message_that_is_too_large_is_refused(desk: Desk, method: str) -> None:
     request = pb.LocateRequest(lfns=["/store/" + "x" * 200] * 100_000)
@@ -266,13 +305,6 @@ def test_the_api_takes_any_number_of_names_of_any_length(desk: Desk) -> None:
 
 
 # --- data servers that are none ------------------------------------------------------------------
-
-
-def hello(name: str = "ghost", **changes: Any) -> pb.NodeMessage:
-    """What a data server says first."""
-    address = types_pb2.NodeAddress(node=name, address="127.0.0.1:9", host="ghost")
-    usual: Any = {"boot_epoch": "b1", "pool_id": f"pool of {name}", "quota_bytes": 1}
-    return pb.NodeMessage(hello=pb.Hello(address=address, recall_slots=1, **{**usual, **changes}))
 
 
 NAN = float("nan")
@@ -337,15 +369,30 @@ def test_news_of_an_older_epoch_changes_nothing(desk: Desk) -> None:
 def test_a_connection_is_over_once_its_node_has_another_one(desk: Desk) -> None:
     address = desk.cluster.redirector_address
     with grpc.insecure_channel(address) as old, grpc.insecure_channel(address) as new:
-        said = _Speech(old, hello("twice"))
+        said = _Speech(redirector_pb2_grpc.ClusterStub(old).Join, hello("twice"))
         said.reply()
-        again = _Speech(new, hello("twice"))
+        again = _Speech(redirector_pb2_grpc.ClusterStub(new).Join, hello("twice"))
         again.reply()
         status, words = said.end_status()
         assert status is grpc.StatusCode.FAILED_PRECONDITION
         assert "connected anew" in words
         said.end()
         again.end()
+
+
+def test_results_for_leases_of_an_older_epoch_are_not_counted(desk: Desk) -> None:
+    commit = Commit(commit_id=7, session_id="s-gone", packets=[PacketRecord(lease_id=1)])
+    with grpc.insecure_channel(desk.cluster.packetizer_address) as channel:
+        said = _Speech(
+            packetizer_pb2_grpc.PacketizerStub(channel).Work,
+            WorkerMessage(hello=WorkerHello(worker="old", host="somewhere")),
+            WorkerMessage(report=WorkerReport(commit=commit)),
+        )
+        assert said.reply().HasField("welcome")
+        answer = said.reply().commit_answer
+        assert (answer.commit_id, answer.accepted) == (7, False)
+        assert answer.reason
+        said.end()
 
 
 # --- connections that are none ----------------------------------------------------------------
@@ -369,23 +416,18 @@ def test_watchers_that_vanish_do_no_harm(desk: Desk) -> None:
 
 
 class _Speech:
-    """One Join stream that says hello, and stays open."""
+    """A stream to a server that says something, and then stays open."""
 
-    def __init__(self, channel: grpc.Channel, first: pb.NodeMessage) -> None:
+    def __init__(self, method: Any, *messages: Message) -> None:
         self._over = threading.Event()
-        join = channel.stream_stream(
-            "/packhorse.v1.Cluster/Join",
-            request_serializer=pb.NodeMessage.SerializeToString,
-            response_deserializer=pb.NodeCommand.FromString,
-        )
-        self._call = join(self._say(first), timeout=PATIENCE_S)
+        self._call = method(self._say(messages), timeout=PATIENCE_S)
 
-    def reply(self) -> pb.NodeCommand:
-        """The next command; raises grpc.RpcError when the stream was ended with an error."""
+    def reply(self) -> Any:
+        """The next message; raises grpc.RpcError when the stream was ended with an error."""
         return next(self._call)
 
     def end_status(self) -> tuple[grpc.StatusCode, str]:
-        """Waits for the end; how the redirector put it."""
+        """Waits for the end; how the server put it."""
         for _ in range(100):
             try:
                 self.reply()
@@ -398,8 +440,8 @@ class _Speech:
         self._over.set()
         self._call.cancel()
 
-    def _say(self, first: pb.NodeMessage) -> Iterator[pb.NodeMessage]:
-        yield first
+    def _say(self, messages: Sequence[Message]) -> Iterator[Message]:
+        yield from messages
         self._over.wait(PATIENCE_S)
 
 
