@@ -123,32 +123,37 @@ class Recalls:
 
     # --- steps as tasks -----------------------------------------------------
 
-    def _start(self, work: Any) -> Any:
+    def _start(self, work: Callable[[Any], Coroutine[Any, Any, events.Event]]) -> Any:
         """What starts a step for an instruction, and posts how it ended."""
 
         def start(order: Any) -> None:
-            step = self._run(order.recall_id, work(order))
-            self._steps[order.recall_id] = asyncio.create_task(step, name=f"recall {order.lfn}")
+            step = asyncio.create_task(self._run(work, order), name=f"recall {order.lfn}")
+            self._steps[order.recall_id] = step
 
         return start
 
-    async def _run(self, recall_id: str, work: Coroutine[Any, Any, events.Event]) -> None:
+    async def _run(
+        self, work: Callable[[Any], Coroutine[Any, Any, events.Event]], order: Any
+    ) -> None:
+        recall_id = order.recall_id
         try:
-            event = await work
+            event = await work(order)
         except Exception as error:  # noqa: BLE001 - every error becomes the recall's failure
             event = _failed(recall_id, error)
             await self._clean_up(recall_id)
-        # From here to the end nothing waits, so a step is either ended or cancelled.
-        self._steps.pop(recall_id, None)
-        self._engine.post(event)
+        # A step that is being stopped has nothing more to say, even if it came to its end.
+        if self._steps.get(recall_id) is asyncio.current_task():
+            del self._steps[recall_id]
+            self._engine.post(event)
 
     def _stop(self, order: instructions.StopStep) -> None:
-        stopping = asyncio.create_task(self._end(order.recall_id), name="stop a recall")
+        # Taken out at once: the step may be about to end, and must not be heard any more.
+        step = self._steps.pop(order.recall_id, None)
+        stopping = asyncio.create_task(self._end(order.recall_id, step), name="stop a recall")
         self._stopping.add(stopping)
         stopping.add_done_callback(self._stopping.discard)
 
-    async def _end(self, recall_id: str) -> None:
-        step = self._steps.pop(recall_id, None)
+    async def _end(self, recall_id: str, step: asyncio.Task[None] | None) -> None:
         if step is not None:
             step.cancel()
             await asyncio.wait([step])

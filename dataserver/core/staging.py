@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     from dataserver.core.pool import Pool
     from dataserver.core.removals import Removals
 
-#: Reserved for a file of unknown size when the redirector did not say how much.
+#: Reserved for a file of unknown size when the redirector did not say how much; at most
+#: an even share of the quota, or a small pool would take one such file at a time.
 UNKNOWN_SIZE_BYTES = 2_000_000_000
 
 
@@ -122,7 +123,10 @@ class Staging:
     def _expected(self, recall: Recall) -> int:
         if recall.size_bytes is not None:
             return recall.size_bytes
-        return min(recall.reserve_bytes or UNKNOWN_SIZE_BYTES, self._pool.limits.quota_bytes)
+        quota_bytes = self._pool.limits.quota_bytes
+        if recall.reserve_bytes:
+            return min(recall.reserve_bytes, quota_bytes)
+        return min(UNKNOWN_SIZE_BYTES, quota_bytes // (2 * self._slots))
 
     # --- orders -------------------------------------------------------------
 
@@ -203,6 +207,8 @@ class Staging:
             return
         beyond_bytes = event.size_bytes - self._pool.reserved_for(recall.recall_id)
         if beyond_bytes > 0 and not self._pool.extend(recall.recall_id, beyond_bytes):
+            # Its size is known now, so the next try purges for all of it beforehand.
+            recall.size_bytes = event.size_bytes
             self._stop(recall, reasons.outgrown(self._pool, recall), now_s)
             return
         recall.size_bytes = event.size_bytes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from typing import TYPE_CHECKING
 
 import psutil
@@ -302,6 +304,38 @@ async def test_cancelling_leaves_no_process_and_no_file(
         assert [path.name for path in pids.iterdir() if is_alive(path)] == []
         assert site.incoming() == []
         assert service.node.pool.reserved_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "within_s"), [("", 0.012), ('cp "$1" "$2"', 0.04)], ids=["builtin", "command"]
+)
+async def test_a_recall_may_be_cancelled_at_any_moment_of_its_life(
+    site: DataSite, redirector: FakeRedirector, script: str, within_s: float
+) -> None:
+    rng = random.Random(7)
+    site.stagecmd = site.script(script) if script else "builtin"
+    site.node["slots"] = 8
+    for number in range(60):
+        site.write(f"/store/f{number}", bytes(20_000))
+    async with site.running() as service:
+        for number in range(60):
+            recall = redirector.start("disk1", f"/store/f{number}")
+            await asyncio.sleep(rng.random() * within_s)
+            redirector.cancel("disk1", recall)
+        for recall in [f"epoch.{number}" for number in range(1, 61)]:
+            ended = await redirector.has_ended(recall)
+            cancelled = ended.failure.error_class == types_pb2.ERROR_CLASS_CANCELLED
+            assert cancelled or not ended.HasField("failure"), ended
+        await redirector.until(
+            lambda: len(redirector.nodes["disk1"].replicas) == len(service.node.pool)
+        )
+        service.node.check()
+        assert site.incoming() == []
+        assert service.node.pool.reserved_bytes == 0
+        on_disk = {f"/store/{path.name}" for path in (site.pool / "store").glob("*")}
+        assert on_disk == set(redirector.nodes["disk1"].replicas)
+    kinds = {one.HasField("failure") for one in redirector.endings}
+    assert kinds == {True, False}, "the moments were not well chosen"
 
 
 async def test_a_recall_that_waits_for_a_slot_is_cancelled_at_once(

@@ -418,6 +418,13 @@ def test_a_file_of_unknown_size_reserves_what_the_redirector_counts_for_it() -> 
     assert (node.node.pool.used_bytes, node.node.pool.reserved_bytes) == (20, 0)
 
 
+def test_a_file_of_unknown_size_takes_no_more_than_its_share_of_a_small_pool() -> None:
+    node = Driven(slots=2)
+    node.welcome()
+    node.order("/a", None)
+    assert node.node.pool.reserved_bytes == 250
+
+
 def test_a_growing_file_is_given_more_ahead_of_its_growth() -> None:
     node = Driven()
     node.welcome()
