@@ -57,6 +57,8 @@ class PacketizerService:
         self._database: Database | None = None
         self._journal: Journal | None = None
         self._link: RedirectorLink | None = None
+        self._sessions: Sessions | None = None
+        self._link_tasks: list[asyncio.Task[NoReturn]] = []
         self._server: aio.Server | None = None
         self._streams = Streams()
 
@@ -79,18 +81,21 @@ class PacketizerService:
         self._journal = Journal(database, self._clock, runner.kept)
         runner.write_to(self._journal)
         self._link = RedirectorLink(config.redirector, runner)
-        sessions = Sessions(store, self._link, runner, tasks, epoch)
+        self._sessions = sessions = Sessions(store, self._link, runner, tasks, epoch)
         self._open_door(runner, store, sessions, epoch)
         tasks.spawn("packetizer: journal", self._journal.run(), endless=True)
         tasks.spawn("packetizer: tell the time", runner.run(), endless=True)
-        tasks.spawn("packetizer: the site's status", self._link.keep_informed(), endless=True)
+        informed = self._link.keep_informed()
+        self._link_tasks.append(
+            tasks.spawn("packetizer: the site's status", informed, endless=True)
+        )
         tasks.spawn("packetizer: clear history", self._clear(store), endless=True)
         await sessions.restore()
         assert self._server is not None
         await self._server.start()
         reachable = config.advertise or _reachable(self._address)
         announce = self._link.announce(reachable, str(epoch))
-        tasks.spawn("packetizer: announce", announce, endless=True)
+        self._link_tasks.append(tasks.spawn("packetizer: announce", announce, endless=True))
 
     async def stop(self, grace_s: float) -> None:
         """Ends every stream and call, writes down what was committed, closes the database."""
@@ -100,6 +105,11 @@ class PacketizerService:
         if self._journal is not None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._journal.idle(), grace_s)
+        for task in self._link_tasks:
+            task.cancel()
+        await asyncio.gather(*self._link_tasks, return_exceptions=True)
+        if self._sessions is not None:
+            await self._sessions.pause()
         if self._link is not None:
             await self._link.close()
         if self._database is not None:

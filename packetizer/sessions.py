@@ -60,6 +60,13 @@ class Sessions:
         for session_id in await self._store.unreleased():
             self._spawn(session_id, self._release(session_id))
 
+    async def pause(self) -> None:
+        """Stops dealing with the redirector, for the packetizer stops; `restore` takes it up."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def open(self, request: pb.OpenSessionRequest) -> tuple[str, int]:
         """A new session, and of how many files; the earlier one if the key was used before.
 

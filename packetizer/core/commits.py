@@ -5,7 +5,7 @@ Exactly once rests on three rules:
 - A lease is in one worker's hand. A commit counts only if every lease it names is
   in the hand of the worker that offers it, and if every earlier commit it replaces
   is kept and not replaced yet. Otherwise none of it counts, the worker drops the
-  result, and what it held of the commit can be leased again.
+  result, and what it held of the commit, of any session, can be leased again.
 - From the moment a commit is accepted until the disk has it, nobody can take its
   leases back; only then are they committed, and the worker answered.
 - A commit id that was kept once is answered again, and does nothing more.
@@ -62,15 +62,19 @@ class Commits:
         """Whether commits are on their way to disk."""
         return bool(self._writing)
 
-    def offer(self, worker: Worker, commit: CommitOffered, refusal: str = "") -> None:
-        """A worker offers a commit; `refusal` says why the session takes none now."""
+    def offer(self, worker: Worker, commit: CommitOffered, refusal: str = "") -> bool:
+        """A worker offers a commit; `refusal` says why the session takes none now.
+
+        Returns whether it was taken. If not, the worker drops the result, and what it
+        still holds of the commit is to be given back.
+        """
         commit_id = commit.commit_id
         kept = self._kept.get(worker.name)
         if kept is not None and kept.holds(commit_id, commit_id + 1):
             self._outbox.add(AnswerCommit(worker.name, commit_id, accepted=True))
-            return
+            return True
         if (worker.name, commit_id) in self._writing:
-            return  # said twice: the answer to the first is on its way
+            return True  # said twice: the answer to the first is on its way
         mine = [
             lease
             for lease in map(worker.hand.get, commit.lease_ids)
@@ -80,10 +84,8 @@ class Commits:
         ]
         refusal = refusal or self._why_not(worker, commit, mine)
         if refusal:
-            for lease in dict.fromkeys(mine):
-                self._handout.give_back(lease)
             self._outbox.add(AnswerCommit(worker.name, commit_id, accepted=False, reason=refusal))
-            return
+            return False
         crew = self._crew
         seat = crew.seat(worker)
         for lease, busy_s in zip(mine, commit.busy_s, strict=True):
@@ -105,6 +107,7 @@ class Commits:
         # Spoken for from here on, so that no other commit replaces them too.
         self._standing.get(worker.name, set()).difference_update(keep.supersedes)
         self._outbox.add(keep)
+        return True
 
     def _why_not(self, worker: Worker, commit: CommitOffered, mine: Sequence[Lease]) -> str:
         if len(mine) != len(commit.lease_ids):

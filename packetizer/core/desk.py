@@ -254,23 +254,25 @@ class Desk:
                 session = self.sessions[lease.session_id]
                 session.handout.failed(lease, failure, now_s)
                 touched.add(session)
-        if commit is not None:
-            offered_to = self.sessions.get(commit.session_id)
-            if offered_to is None:
-                self._outbox.add(
-                    AnswerCommit(
-                        worker.name,
-                        commit.commit_id,
-                        accepted=False,
-                        reason=f"session {commit.session_id} is not at work here",
-                    )
-                )
-            else:
-                offered_to.offer(worker, commit)
+        if commit is not None and not self._offer(worker, commit):
+            for lease_id in commit.lease_ids:
+                lease = worker.hand.get(lease_id)
+                if lease is not None and not lease.is_committing:
+                    session = self.sessions[lease.session_id]
+                    session.handout.give_back(lease)
+                    touched.add(session)
         self._serving.serve(worker, now_s)
         for session in touched:
             session.step(self._available_bytes, now_s)
             self._serving.feed(session, None, now_s)
+
+    def _offer(self, worker: Worker, commit: ev.CommitOffered) -> bool:
+        session = self.sessions.get(commit.session_id)
+        if session is not None:
+            return session.offer(worker, commit)
+        reason = f"session {commit.session_id} is not at work here"
+        self._outbox.add(AnswerCommit(worker.name, commit.commit_id, accepted=False, reason=reason))
+        return False
 
     def _commit_kept(self, event: ev.CommitKept, now_s: float) -> None:
         session = self.sessions.get(event.session_id)

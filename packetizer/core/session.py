@@ -109,11 +109,11 @@ class Session:
         rate = self.crew.seat(lease.worker).rate.per_s or self.crew.typical_rate
         return lease.entries / rate if rate else self._packet_time_s
 
-    def offer(self, worker: Worker, commit: CommitOffered) -> None:
-        """A worker offers a commit."""
+    def offer(self, worker: Worker, commit: CommitOffered) -> bool:
+        """A worker offers a commit. Returns whether it was taken; see `Commits.offer`."""
         running = self.state is SessionState.RUNNING
         why_not = "" if running else f"the session has ended: {self._reason or 'it is done'}"
-        self.commits.offer(worker, commit, why_not)
+        return self.commits.offer(worker, commit, why_not)
 
     def leave(self, worker: Worker) -> None:
         """A worker has gone; what it held was dealt with."""

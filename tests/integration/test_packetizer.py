@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,10 +17,18 @@ from tests.support.packet_site import PacketSite, content, is_over, lfn, poll
 from tests.support.scripted_worker import counted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 Kind = pb.PacketFailure
+
+
+@pytest.fixture(autouse=True)
+def nothing_went_wrong(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Whatever a test does to it, the packetizer itself has no errors to tell of."""
+    yield
+    records = [*caplog.get_records("call"), *caplog.get_records("setup"), *caplog.records]
+    assert [record.getMessage() for record in records if record.levelno >= logging.ERROR] == []
 
 
 @pytest.fixture

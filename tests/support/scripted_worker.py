@@ -167,8 +167,10 @@ class ScriptedWorker:
         self.report(want)
         while not is_over():
             await self.until(lambda: self.packets or is_over())
-            if self.packets:
-                packets, self.packets = self.packets, []
+            while self.packets:
+                session_id = self.packets[0].session_id
+                packets = [p for p in self.packets if p.session_id == session_id]
+                self.packets = [p for p in self.packets if p.session_id != session_id]
                 self.report(want, self.commit_message(packets))
 
     # --- hearing -----------------------------------------------------------------------

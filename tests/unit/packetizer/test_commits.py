@@ -88,6 +88,21 @@ def test_one_strange_lease_refuses_the_whole_commit_and_frees_the_others(world: 
     assert world.answers[-1].accepted, "the worker whose lease it was is not touched by that"
 
 
+def test_a_commit_that_mixes_sessions_is_refused_and_frees_all_of_it(world: DeskWorld) -> None:
+    world.open(1, "other", packet_entries=10)
+    world.online(0, "n1", session_id="other")
+    world.join("a", want=4)
+    held = list(world.hands["a"])
+    assert {lease.session_id for lease in held} == {SESSION, "other"}
+    world.commit("a", held)
+    assert not world.answers[-1].accepted
+    assert not world.desk.workers["a"].hand
+    again = world.want("a", 4)
+    assert {(one.session_id, one.start) for one in again} == {
+        (one.session_id, one.start) for one in held
+    }
+
+
 def test_a_lease_of_an_earlier_life_is_refused(world: DeskWorld) -> None:
     world.join("a", want=1)
     stale = world.hands["a"][0]
