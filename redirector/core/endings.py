@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 #: Failures in a row after which a node rests, so that it does not attract, being
 #: idle, one recall after another only to fail them.
 _FAILURES_BEFORE_REST = 3
+#: A file of unknown size that found no room is given this much more at its next try: it
+#: may have outgrown a reservation for which more could have been purged beforehand.
+_MORE_ROOM = 4
 
 
 class Endings:
@@ -91,6 +94,7 @@ class Endings:
                 self.fail(recall, failure, now_s)
             case ErrorClass.NO_SPACE:
                 node.full_for_bytes = recall.reserved_bytes
+                recall.least_bytes = _MORE_ROOM * recall.reserved_bytes
                 node.full_until_s = now_s + books.settings.backoff_s
                 self._set_back(recall, node, now_s)
             case ErrorClass.CANCELLED:

@@ -109,15 +109,11 @@ class Explaining:
         if not usable:
             return "no data server can take recalls: none is up, or all are drained or in trouble"
         assumed = books.settings.assumed_size_bytes
-        room = [
-            node
-            for node in usable
-            if node.need_bytes(recall.size_bytes, assumed) <= node.room_bytes
-        ]
+        room = [node for node in usable if node.need_bytes(recall, assumed) <= node.room_bytes]
         if not room:
             most = max(usable, key=lambda node: node.room_bytes)
             free = words.size(max(0, most.room_bytes))
-            need = words.size(most.need_bytes(recall.size_bytes, assumed))
+            need = words.size(most.need_bytes(recall, assumed))
             return f"needs {need}; the most that is neither pinned nor promised is {free} on {most.name}"
         ahead = books.recalls.queue.ahead_of(recall)
         if ahead:

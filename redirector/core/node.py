@@ -61,6 +61,7 @@ class Node:
         "kept_for",
         "last_heard_s",
         "load",
+        "load_known",
         "max_files",
         "number",
         "pool_id",
@@ -92,6 +93,7 @@ class Node:
         self.max_files = 0
         self.recall_slots = 1
         self.load = NodeLoad()
+        self.load_known = False  # a heartbeat has come since its hello
         # Its slots in the index, the one being filled last.
         self.slots: list[int] = []
         self.filling = False
@@ -137,6 +139,7 @@ class Node:
         self.quota_bytes = hello.quota_bytes
         self.max_files = hello.max_files
         self.recall_slots = max(1, hello.recall_slots)
+        self.load_known = False
         self.early_changes = []
         self.full_until_s = 0.0
         self.failures_in_row = 0
@@ -146,6 +149,7 @@ class Node:
     def beat(self, load: NodeLoad, quota_bytes: int, now_s: float) -> None:
         """Takes over a heartbeat's figures."""
         self.load = load
+        self.load_known = True
         self.heartbeat_s = now_s
         self.quota_bytes = quota_bytes
         self.fresh_bytes = 0
@@ -175,13 +179,17 @@ class Node:
         self.promised_bytes += reserved_bytes - recall.reserved_bytes
         recall.reserved_bytes = reserved_bytes
 
-    def need_bytes(self, size_bytes: int, assumed_bytes: int) -> int:
-        """What to reserve here for a file; one of unknown size (0) gets an assumed one.
+    def need_bytes(self, recall: Recall, assumed_bytes: int) -> int:
+        """What to reserve here for a file; one of unknown size gets an assumed one.
 
-        That is at most an even share of the quota, or nothing would ever be
-        staged into pools smaller than the assumption.
+        That is at most an even share of the quota, or nothing would ever be staged
+        into pools smaller than the assumption; unless it proved too little before.
         """
-        return size_bytes or min(assumed_bytes, self.quota_bytes // (2 * self.recall_slots))
+        if recall.size_bytes:
+            return recall.size_bytes
+        share_bytes = self.quota_bytes // (2 * self.recall_slots)
+        assumed_bytes = max(min(assumed_bytes, share_bytes), recall.least_bytes)
+        return min(assumed_bytes, self.quota_bytes)
 
     @property
     def unpinned_bytes(self) -> int:
@@ -198,6 +206,7 @@ class Node:
         """Whether it may get recalls at all, leaving aside how busy it is."""
         return (
             self.state is NodeState.UP
+            and self.load_known
             and not self.draining
             and not self.drain_configured
             and not self.load.trouble

@@ -181,7 +181,7 @@ class _Ranking:
         return "; ".join(parts)
 
     def _fits(self, recall: Recall, node: Node, now_s: float) -> bool:
-        need_bytes = node.need_bytes(recall.size_bytes, self._assumed_bytes)
+        need_bytes = node.need_bytes(recall, self._assumed_bytes)
         if now_s < node.full_until_s and need_bytes >= node.full_for_bytes:
             return False
         return need_bytes <= self._room_bytes(node, recall)
@@ -191,7 +191,7 @@ class _Ranking:
         kept = node.kept_for
         if kept is None or kept is recall:
             return node.room_bytes
-        return node.room_bytes - node.need_bytes(kept.size_bytes, self._assumed_bytes)
+        return node.room_bytes - node.need_bytes(kept, self._assumed_bytes)
 
     def _avoids(self, recall: Recall, node: Node, now_s: float) -> bool:
         """Whether a recall is rather given to another node, having failed on this one."""
@@ -206,5 +206,5 @@ class _Ranking:
 
 def _would_fit(books: Books, recall: Recall, node: Node) -> bool:
     """Whether a recall would fit on a node if all its present ones had ended."""
-    need_bytes = node.need_bytes(recall.size_bytes, books.settings.assumed_size_bytes)
+    need_bytes = node.need_bytes(recall, books.settings.assumed_size_bytes)
     return need_bytes <= node.unpinned_bytes

@@ -63,6 +63,7 @@ class Recall:
         "failure",
         "failures",
         "kept_on",
+        "least_bytes",
         "lfn",
         "node",
         "order",
@@ -88,6 +89,7 @@ class Recall:
         self.priority = priority
         self.order = 0  # its place in the queue; see Recalls
         self.size_bytes = 0  # 0: unknown
+        self.least_bytes = 0  # while it is: what to reserve at least, less having been too little
         self.checksum: Checksum | None = None
         self.queued_s = queued_s
         self.waiting_since_s = queued_s  # when it last entered the queue

@@ -51,7 +51,7 @@ class Staging:
         books = self._books
         lfn = recall.lfn
         recall_id = books.recalls.new_id(books.epoch)
-        reserved = node.need_bytes(recall.size_bytes, books.settings.assumed_size_bytes)
+        reserved = node.need_bytes(recall, books.settings.assumed_size_bytes)
         begin_story(books, recall)
         books.recalls.give(recall, "assign", node, recall_id, reserved, now_s)
         given = f"attempt {recall.attempt} given to {node.name}"

@@ -458,6 +458,17 @@ def test_a_file_that_outgrows_the_pool_is_stopped() -> None:
     assert "outgrew the 200 B reserved for it" in told.failure.reason
 
 
+def test_a_copy_too_large_for_its_reservation_tells_the_size_for_the_next_try() -> None:
+    node = Driven(found=files(8))
+    node.welcome()
+    node.order("/a", None, reserve_bytes=200)
+    only(node(ev.Copied("r/a", 900)), do.StopStep)
+    told = only(node(ev.Stopped("r/a")), do.TellEnded)
+    assert told.failure is not None
+    assert told.failure.kind is FailureKind.NO_SPACE
+    assert told.size_bytes == 900
+
+
 # --- replicas -----------------------------------------------------------------
 
 
