@@ -207,6 +207,7 @@ class World:
                 running=running,
             )
         )
+        self.heartbeat(node)
 
     def break_stream(self, node: FakeNode) -> None:
         """A node's stream is gone, with all that was under way in it."""
