@@ -188,7 +188,7 @@ class Stream:
     async def run(self, hello: pb.Hello) -> None:
         """Says hello, and serves the stream until it ends. Raises grpc.RpcError."""
         self._hello_s = self._engine.now_s()
-        await self._call.write(pb.NodeMessage(hello=hello))
+        await self._send(pb.NodeMessage(hello=hello))
         self._ends.begin_anew()
         tasks = [
             asyncio.create_task(self._read(), name="link reader"),
@@ -276,7 +276,14 @@ class Stream:
             await asyncio.sleep(0)
             for batch in self._batches():
                 said = batch[0] if len(batch) == 1 else pb.NodeMessage(batch=batch)
-                await self._call.write(said)
+                await self._send(said)
+
+    async def _send(self, message: pb.NodeMessage) -> None:
+        try:
+            await self._call.write(message)
+        except asyncio.InvalidStateError:
+            # The call has ended already. Reading from it raises what ended it.
+            await self._call.read()
 
     def _batches(self) -> Iterator[list[pb.NodeMessage]]:
         batch: list[pb.NodeMessage] = []
