@@ -117,20 +117,6 @@ def _quoted(value: object) -> str:
     return ascii(text) if isinstance(value, str) else text
 
 
-def format_size(size_bytes: float) -> str:
-    """A size for reading: three digits and a decimal unit, `"1.23 GB"`."""
-    if abs(size_bytes) < 1000:
-        return f"{size_bytes:.0f} B"
-    value, unit = float(size_bytes), "B"
-    for letter in "KMGTPE":
-        value, unit = value / 1000, f"{letter}B"
-        # 999.5 would be written as 1000, so it belongs to the next unit.
-        if abs(value) < 999.5:
-            break
-    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
-    return f"{value:.{digits}f} {unit}"
-
-
 def format_duration(duration_s: float) -> str:
     """A duration for reading: its two largest units, `"2h 05m"`, `"4.2 s"`, `"35 ms"`."""
     if duration_s < 0:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
+from common import wording
 from common.text import one_line
-from common.units import format_size
 
 if TYPE_CHECKING:
     from dataserver.disk import PoolDisk
@@ -54,8 +54,8 @@ class DiskHealth:
             return self._problem
         if self._free_bytes is not None and self._free_bytes < bytes_to_come:
             return (
-                f"the pool's file system has {format_size(self._free_bytes)} left, though "
-                f"{format_size(bytes_to_come)} are still to come; is the quota too large?"
+                f"the pool's file system has {wording.size(self._free_bytes)} left, though "
+                f"{wording.size(bytes_to_come)} are still to come; is the quota too large?"
             )
         return ""
 

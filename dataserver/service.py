@@ -16,12 +16,12 @@ import secrets
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
+from common import wording
 from common.address import split_address
 from common.clock import Clock
 from common.command import Janitor
 from common.errors import PackhorseError
 from common.grpc_server import make_server
-from common.units import format_size
 from dataserver import adopt
 from dataserver.archive import Archive
 from dataserver.catalogue import Catalogue
@@ -143,7 +143,7 @@ class DataServerService:
         self._closing.callback(disk.close)
         total_bytes = await asyncio.to_thread(disk.total_bytes)
         if total_bytes < self._config.quota:
-            quota, total = format_size(self._config.quota), format_size(total_bytes)
+            quota, total = wording.size(self._config.quota), wording.size(total_bytes)
             log.warning("%s: its quota is %s, but its disk has only %s", self.name, quota, total)
         catalogue = await asyncio.to_thread(Catalogue, disk.private / "catalogue.sqlite")
         self._closing.push_async_callback(self._close_catalogue, catalogue)

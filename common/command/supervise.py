@@ -20,6 +20,7 @@ from enum import Enum
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from common import wording
 from common.command.exit_codes import ErrorClass, Failure, explain_exit
 from common.command.growth import Growth
 from common.command.launch import launch, launch_failure
@@ -31,7 +32,7 @@ from common.command.leftovers import (
 )
 from common.command.output import Tail, as_reason, last_lines
 from common.command.spec import CommandResult, Cut
-from common.units import format_size, write_duration
+from common.units import write_duration
 
 if TYPE_CHECKING:
     import subprocess
@@ -231,6 +232,6 @@ class Supervisor:
                 stall = write_duration(spec.stall_s or 0.0)
                 return ErrorClass.TRANSIENT, f"killed, for it wrote nothing for {stall}"
             case Cut.OVERSIZE:
-                limit = format_size(spec.size_limit_bytes or 0)
+                limit = wording.size(spec.size_limit_bytes or 0)
                 return ErrorClass.TRANSIENT, f"wrote more than the {limit} it may"
         return explain_exit(exit_code)

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 from sortedcontainers import SortedList
 
+from common import wording
 from common.errors import NotFound
 from dataserver.core.pins import PinTable
 from dataserver.core.replica import Replica, Standing
-from dataserver.core.words import duration_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -111,7 +111,7 @@ class Pool:
         if not replica.archived:
             return "not in the archive: this may be the only copy"
         owner, expires_s = max(self._pins.of(lfn).items(), key=lambda pin: pin[1])
-        return f"pinned by {owner} for another {duration_text(max(0.0, expires_s - now_s))}"
+        return f"pinned by {owner} for another {wording.duration(max(0.0, expires_s - now_s))}"
 
     def shortfall(self, more_bytes: int, more_files: int = 0) -> tuple[int, int]:
         """How many bytes and files are too many if that much came on top of all there is."""
@@ -121,12 +121,12 @@ class Pool:
 
     def standing_text(self) -> str:
         """What fills the pool, for reasons and reports."""
-        held = f"{size_text(self.used_bytes)} of {size_text(self.limits.quota_bytes)}"
+        held = f"{wording.size(self.used_bytes)} of {wording.size(self.limits.quota_bytes)}"
         parts = [
             f"pool holds {held} in {len(self._replicas)} files",
-            f"{size_text(self.reserved_bytes)} reserved",
-            f"{size_text(self.pinned_bytes)} pinned",
-            f"{size_text(self.open_bytes)} open",
+            f"{wording.size(self.reserved_bytes)} reserved",
+            f"{wording.size(self.pinned_bytes)} pinned",
+            f"{wording.size(self.open_bytes)} open",
         ]
         if self.limits.max_files:
             parts.append(f"{self.files} of {self.limits.max_files} files taken")

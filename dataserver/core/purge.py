@@ -16,8 +16,8 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from common import wording
 from dataserver.core.replica import Standing
-from dataserver.core.words import duration_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,7 +152,7 @@ def _goes(pool: Pool, lfn: str, named: bool, now_s: float) -> Verdict:
     replica = pool.get(lfn)
     assert replica is not None, lfn
     unused_s = max(0.0, now_s - replica.last_use_s)
-    why = f"unused for {duration_text(unused_s)}"
+    why = f"unused for {wording.duration(unused_s)}"
     if named:
         why = f"named by the purge command; {why}"
     return Verdict(lfn, True, why, replica.size_bytes, unused_s)
@@ -166,7 +166,7 @@ def _stays(pool: Pool, replica: Replica, advice: Advice, goal: Goal, now_s: floa
     if why is None and not goal:
         why = "nothing has to go"
     if why is None:
-        why = f"used {duration_text(unused_s)} ago; what was used longer ago is enough"
+        why = f"used {wording.duration(unused_s)} ago; what was used longer ago is enough"
     return Verdict(replica.lfn, False, why, replica.size_bytes, unused_s)
 
 
@@ -174,8 +174,10 @@ def _summary(pool: Pool, goal: Goal, victims: Sequence[str], freed_bytes: int) -
     state = pool.standing_text()
     if not goal:
         return f"{state}: nothing has to go"
-    wanted = size_text(goal.size_bytes) if goal.size_bytes else f"{goal.files} files"
-    text = f"{state}: {len(victims)} files with {size_text(freed_bytes)} would go, to free {wanted}"
+    wanted = wording.size(goal.size_bytes) if goal.size_bytes else f"{goal.files} files"
+    text = (
+        f"{state}: {len(victims)} files with {wording.size(freed_bytes)} would go, to free {wanted}"
+    )
     if freed_bytes < goal.size_bytes or len(victims) < goal.files:
         text += "; that is not enough, and nothing else may go"
     return text

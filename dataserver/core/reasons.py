@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from common import wording
 from dataserver.core.failure import Failure, FailureKind
-from dataserver.core.words import duration_text, size_text
 
 if TYPE_CHECKING:
     from dataserver.core.pool import Pool
@@ -18,7 +18,7 @@ def lease_ended(silence_s: float) -> Failure:
     """The redirector is out of touch for too long."""
     return Failure(
         FailureKind.TRANSIENT,
-        f"out of touch with the redirector for {duration_text(silence_s)}; "
+        f"out of touch with the redirector for {wording.duration(silence_s)}; "
         "it may have given the recall to another node",
     )
 
@@ -49,11 +49,11 @@ def no_room(pool: Pool, lfn: str, want_bytes: int, *, pins_known: bool) -> Failu
     quota_bytes = pool.limits.quota_bytes
     if want_bytes > quota_bytes:
         reason = (
-            f"{lfn} needs {size_text(want_bytes)}, "
-            f"more than this pool's quota of {size_text(quota_bytes)}"
+            f"{lfn} needs {wording.size(want_bytes)}, "
+            f"more than this pool's quota of {wording.size(quota_bytes)}"
         )
     else:
-        reason = f"no room for {size_text(want_bytes)}: {pool.standing_text()}"
+        reason = f"no room for {wording.size(want_bytes)}: {pool.standing_text()}"
         if not pins_known:
             reason += "; nothing is purged before the redirector has told the pins"
     return Failure(FailureKind.NO_SPACE, reason)
@@ -64,6 +64,6 @@ def outgrown(pool: Pool, recall: Recall) -> Failure:
     reserved_bytes = pool.reserved_for(recall.recall_id)
     return Failure(
         FailureKind.NO_SPACE,
-        f"{recall.lfn} outgrew the {size_text(reserved_bytes)} reserved for it, "
+        f"{recall.lfn} outgrew the {wording.size(reserved_bytes)} reserved for it, "
         f"and there is no more room: {pool.standing_text()}",
     )

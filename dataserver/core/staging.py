@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from common import wording
 from dataserver.core import reasons
 from dataserver.core.growth import Growth
 from dataserver.core.instructions import (
@@ -30,7 +31,6 @@ from dataserver.core.instructions import (
 from dataserver.core.rate import StagingRate
 from dataserver.core.recall import IN_SLOT, RESERVED, STOPPABLE, Recall, RecallState
 from dataserver.core.replica import Standing
-from dataserver.core.words import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -180,7 +180,9 @@ class Staging:
         if recall.checksum is None:
             recall.checksum = event.checksum
         size_bytes = recall.size_bytes
-        self._move(recall, "examined", now_s, "" if size_bytes is None else size_text(size_bytes))
+        self._move(
+            recall, "examined", now_s, "" if size_bytes is None else wording.size(size_bytes)
+        )
         self._ask_for_room(recall, now_s)
 
     def grew(self, event: Grew, now_s: float) -> None:
@@ -212,7 +214,7 @@ class Staging:
             self._stop(recall, reasons.outgrown(self._pool, recall), now_s)
             return
         recall.size_bytes = event.size_bytes
-        self._move(recall, "copied", now_s, size_text(event.size_bytes))
+        self._move(recall, "copied", now_s, wording.size(event.size_bytes))
         self._out.append(Verify(recall.recall_id, recall.lfn, recall.size_bytes, recall.checksum))
 
     def verified(self, event: Verified, now_s: float) -> None:
@@ -314,7 +316,7 @@ class Staging:
             want_bytes = self._expected(recall)
             if not ahead_files and self._pool.reserve(recall.recall_id, want_bytes):
                 self._waiting.remove(recall)
-                self._move(recall, "reserved", now_s, size_text(want_bytes))
+                self._move(recall, "reserved", now_s, wording.size(want_bytes))
                 self._out.append(Copy(recall.recall_id, recall.lfn, recall.size_bytes))
                 continue
             over_bytes, over_files = self._pool.shortfall(ahead_bytes + want_bytes, ahead_files + 1)

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 import packhorse
-from common.units import format_duration, format_size
+from common import wording
+from common.units import format_duration
 from examples.demo import analysis, archive, pictures, servers
 from examples.demo.live import Display
 
@@ -104,9 +105,9 @@ def tell(figures: dict[str, Any], output: Path) -> None:
     """The short table, for people."""
     table = Table(title="From the archive to a histogram", show_header=False)
     rows = {
-        "dataset": f"{figures['files']} files, {format_size(figures['dataset_bytes'])}",
-        "pools": f"{format_size(figures['pools_bytes'])} on {len(servers.HOSTS)} data servers",
-        "staged": f"{figures['recalls']} files, {format_size(figures['bytes_staged'])}",
+        "dataset": f"{figures['files']} files, {wording.size(figures['dataset_bytes'])}",
+        "pools": f"{wording.size(figures['pools_bytes'])} on {len(servers.HOSTS)} data servers",
+        "staged": f"{figures['recalls']} files, {wording.size(figures['bytes_staged'])}",
         "purged": f"{figures['files_purged']} files; "
         f"fullest pool {figures['peak_used_of_quota']:.1%} of its quota",
         "processed": f"{figures['events']:,} events in {figures['packets']} packets",

@@ -12,8 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 import packhorse
+from common import wording
 from common.errors import PackhorseError
-from common.units import format_duration, format_size
+from common.units import format_duration
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,7 +96,7 @@ def _picture(session: SessionStatus, site: SiteStatus) -> Group:
         pools.add_row(
             node.address.node,
             ProgressBar(load.quota_bytes, load.used_bytes + load.reserved_bytes, width=30),
-            f"{format_size(load.used_bytes)} of {format_size(load.quota_bytes)}",
+            f"{wording.size(load.used_bytes)} of {wording.size(load.quota_bytes)}",
             f"{load.recalls_running} staging",
         )
     bar = ProgressBar(session.files, session.files_done, width=60)

@@ -111,9 +111,10 @@ def purge(
 
 
 def _say_status(found: SiteStatus) -> None:
-    from common.units import format_duration, format_size
+    from common import wording
+    from common.units import format_duration
 
-    usable = f"{format_size(found.available_bytes)} of {format_size(found.quota_bytes)} available"
+    usable = f"{wording.size(found.available_bytes)} of {wording.size(found.quota_bytes)} available"
     say(f"redirector   version {found.version}, up {format_duration(found.uptime_s)}")
     say(f"packetizers  {', '.join(found.packetizers) or 'none'}")
     say(f"pools        {counted(found.replicas, 'replica')}, {usable}")
@@ -127,7 +128,8 @@ def _say_status(found: SiteStatus) -> None:
 
 
 def _say_nodes(found: tuple[NodeStatus, ...]) -> None:
-    from common.units import format_duration, format_size
+    from common import wording
+    from common.units import format_duration
 
     say_table(
         (
@@ -148,8 +150,8 @@ def _say_nodes(found: tuple[NodeStatus, ...]) -> None:
                 node.address.node,
                 f"{node.state}, draining" if node.draining else node.state,
                 node.address.host,
-                format_size(node.load.used_bytes),
-                format_size(node.load.quota_bytes),
+                wording.size(node.load.used_bytes),
+                wording.size(node.load.quota_bytes),
                 share(node.load.used_bytes + node.load.reserved_bytes, node.load.quota_bytes),
                 f"{node.load.files:,}",
                 f"{node.load.recalls_running}+{node.load.recalls_waiting}",
@@ -164,7 +166,8 @@ def _say_nodes(found: tuple[NodeStatus, ...]) -> None:
 
 
 def _say_plan(plan: PurgePlan) -> None:
-    from common.units import format_duration, format_size
+    from common import wording
+    from common.units import format_duration
 
     say(f"{plan.node}: {plan.problem or plan.summary}")
     if plan.verdicts:
@@ -173,7 +176,7 @@ def _say_plan(plan: PurgePlan) -> None:
             [
                 (
                     "goes" if row.goes else "stays",
-                    format_size(row.size_bytes),
+                    wording.size(row.size_bytes),
                     format_duration(row.unused_s),
                     row.lfn,
                     row.why,

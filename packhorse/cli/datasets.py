@@ -152,7 +152,7 @@ def list_datasets(
     if as_json:
         say_json(found)
         return
-    from common.units import format_size
+    from common import wording
 
     say_table(
         ("dataset", "files", "online", "size", "entries", "verified", "group", "owner"),
@@ -161,7 +161,7 @@ def list_datasets(
                 row.name,
                 row.files,
                 row.online,
-                format_size(row.bytes_known),
+                wording.size(row.bytes_known),
                 f"{row.entries_known:,}",
                 moment(row.verified_unix_s),
                 row.group,
@@ -172,8 +172,8 @@ def list_datasets(
         right="files online size entries",
     )
     for quota in found.groups:
-        limit = f" of {format_size(quota.quota_bytes)}" if quota.quota_bytes else ""
-        say(f"group {quota.group}: {format_size(quota.registered_bytes)}{limit} registered")
+        limit = f" of {wording.size(quota.quota_bytes)}" if quota.quota_bytes else ""
+        say(f"group {quota.group}: {wording.size(quota.registered_bytes)}{limit} registered")
 
 
 def show(
@@ -193,7 +193,7 @@ def show(
     if as_json:
         say_json({"summary": summary, "files": rows if files else None})
         return
-    from common.units import format_size
+    from common import wording
 
     _say_summary(summary)
     if files:
@@ -202,7 +202,7 @@ def show(
             [
                 (
                     row.state,
-                    format_size(row.size_bytes) if row.size_bytes else "-",
+                    wording.size(row.size_bytes) if row.size_bytes else "-",
                     f"{row.entries:,}" if row.entries_known else "-",
                     row.lfn,
                     row.reason,
@@ -228,7 +228,7 @@ def remove(
 
 
 def _say_summary(summary: DatasetSummary) -> None:
-    from common.units import format_size
+    from common import wording
 
     title = f": {summary.title}" if summary.title else ""
     unsized = summary.files_of_unknown_size
@@ -237,7 +237,7 @@ def _say_summary(summary: DatasetSummary) -> None:
     unread = f", {counted(uncounted, 'file')} not counted" if uncounted else ""
     say(f"{summary.name}{title}")
     say(f"files     {summary.files:,}: {_states(summary)}")
-    say(f"size      {format_size(summary.bytes_known)}{unknown}")
+    say(f"size      {wording.size(summary.bytes_known)}{unknown}")
     tree = f" in {summary.tree}" if summary.tree else ""
     say(f"entries   {summary.entries_known:,}{tree}{unread}")
     say(f"verified  {moment(summary.verified_unix_s)}")

@@ -51,14 +51,14 @@ def locate(
     if as_json:
         say_json(found)
         return
-    from common.units import format_size
+    from common import wording
 
     say_table(
         ("state", "size", "nodes", "lfn", "reason"),
         [
             (
                 row.state,
-                format_size(row.size_bytes) if row.nodes else "-",
+                wording.size(row.size_bytes) if row.nodes else "-",
                 ",".join(node.node for node in row.nodes) or "-",
                 row.lfn,
                 row.reason,
@@ -196,13 +196,14 @@ def cp(
 
 
 def _say_explanation(found: Explanation) -> None:
-    from common.units import format_duration, format_size
+    from common import wording
+    from common.units import format_duration
 
     say(f"{found.lfn} is {found.state}")
     if found.archive_name:
         say(f"in the archive: {found.archive_name}")
     for replica in found.replicas:
-        say(f"replica on {replica.node}, {format_size(replica.size_bytes)}")
+        say(f"replica on {replica.node}, {wording.size(replica.size_bytes)}")
     for pinned in found.pins:
         reason = f": {pinned.reason}" if pinned.reason else ""
         say(f"pinned by {pinned.owner} for {format_duration(pinned.expires_in_s)}{reason}")

@@ -134,14 +134,15 @@ def process(
 
 def show_progress(bar: Bar, status: SessionStatus) -> None:
     """One step of a session's progress bar."""
-    from common.units import format_duration, format_size
+    from common import wording
+    from common.units import format_duration
 
     note = f"{status.files_online} of {counted(status.files, 'file')} online"
     if status.files_staging:
         note += f", {status.files_staging} staging"
     if status.files_bad:
         note += f", {status.files_bad} bad"
-    note += f"; {counted(status.workers, 'worker')}, {format_size(status.bytes_read)} read"
+    note += f"; {counted(status.workers, 'worker')}, {wording.size(status.bytes_read)} read"
     if status.rate > 0:
         note += f", {status.rate:,.0f} entries/s"
     if status.eta_s >= 0:
@@ -179,12 +180,13 @@ def deliver(result: Result, output: Path | None, *, as_json: bool) -> None:
 
 
 def _say_report(report: Report) -> None:
-    from common.units import format_duration, format_size
+    from common import wording
+    from common.units import format_duration
 
     say(
         f"session {report.session_id}: {report.entries:,} entries of "
         f"{counted(report.files, 'file')} in {format_duration(report.seconds)} "
-        f"({report.entries_per_s:,.0f} entries/s), {format_size(report.bytes_read)} read, "
+        f"({report.entries_per_s:,.0f} entries/s), {wording.size(report.bytes_read)} read, "
         f"{share(report.entries_local, report.entries)} on the host that held them"
     )
 

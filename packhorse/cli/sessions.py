@@ -154,7 +154,8 @@ def forget(
 
 
 def _say_status(status: SessionStatus) -> None:
-    from common.units import format_duration, format_size
+    from common import wording
+    from common.units import format_duration
 
     reason = f" ({status.reason})" if status.reason else ""
     say(f"session {status.session_id} of {status.owner}: {status.state}{reason}")
@@ -167,7 +168,7 @@ def _say_status(status: SessionStatus) -> None:
     say(f"entries  {status.entries_done:,} of {status.entries_total:,} ({done})")
     left = f", {format_duration(status.eta_s)} left" if status.eta_s >= 0 else ""
     say(
-        f"work     {counted(status.workers, 'worker')}, {format_size(status.bytes_read)} read "
+        f"work     {counted(status.workers, 'worker')}, {wording.size(status.bytes_read)} read "
         f"in {format_duration(status.elapsed_s)}{left}"
     )
     for row in status.missing:

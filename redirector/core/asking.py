@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from common import wording
 from common.errors import NotFound, UsageError
-from redirector.core import words
 from redirector.core.instructions import (
     AnswerCancel,
     AnswerPin,
@@ -114,7 +114,7 @@ class Asking:
         """Fails what is still waiting in requests whose time is over."""
         for request in self._books.requests.overdue(now_s):
             record = request.record
-            patience = words.duration(record.deadline_unix_s - record.created_unix_s)
+            patience = wording.duration(record.deadline_unix_s - record.created_unix_s)
             for place, lfn in enumerate(request.waiting()):
                 reason = f"not online within {patience}"
                 if place < _EXPLAINED:

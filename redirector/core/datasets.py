@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from common import wording
 from common.errors import AlreadyExists, QuotaExceeded, TooLarge, UsageError
-from common.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -225,12 +225,12 @@ def check_quota(
     if volume.files_of_unknown_size:
         unknown = (
             f" (files of unknown size: {volume.files_of_unknown_size:,}, "
-            f"counted as {format_size(assumed_bytes)} each)"
+            f"counted as {wording.size(assumed_bytes)} each)"
         )
     raise QuotaExceeded(
-        f"dataset {header.name}: group {header.group} may register {format_size(quota_bytes)} and "
-        f"its other datasets use {format_size(others_bytes)}; "
-        f"this one would be {format_size(asked_bytes)}{unknown}"
+        f"dataset {header.name}: group {header.group} may register {wording.size(quota_bytes)} and "
+        f"its other datasets use {wording.size(others_bytes)}; "
+        f"this one would be {wording.size(asked_bytes)}{unknown}"
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from redirector.core import words
+from common import wording
 from redirector.core.instructions import SaveRecall
 from redirector.core.model import Failure
 from redirector.core.states import ErrorClass, FileEventKind, FileState, RecallState
@@ -68,8 +68,8 @@ class Endings:
         books.recalls.move(recall, "publish", now_s)
         node.failures_in_row = 0
         books.nodes_changed[node] = None
-        took = words.duration(now_s - recall.started_s)
-        line = f"online on {node.name}: {words.size(size_bytes)} in {took}"
+        took = wording.duration(now_s - recall.started_s)
+        line = f"online on {node.name}: {wording.size(size_bytes)} in {took}"
         books.stories.tell(recall.lfn, now_s, line)
 
     def run_failed(
@@ -121,7 +121,7 @@ class Endings:
 
     def too_large(self, recall: Recall, largest_bytes: int, now_s: float) -> None:
         """Fails a recall that no pool could ever hold."""
-        size, largest = words.size(recall.size_bytes), words.size(largest_bytes)
+        size, largest = wording.size(recall.size_bytes), wording.size(largest_bytes)
         reason = f"its {size} are more than any pool can hold (the largest: {largest})"
         self.fail(recall, Failure(ErrorClass.PERMANENT, reason), now_s)
 
@@ -146,7 +146,7 @@ class Endings:
         if recall.failures < self._books.settings.attempts:
             self._retry(recall, node, recall.failures, now_s)
             return
-        given_up = f"given up after {words.count(recall.failures, 'failed attempt')}"
+        given_up = f"given up after {wording.count(recall.failures, 'failed attempt')}"
         self.fail(recall, failure._replace(reason=f"{failure.reason} ({given_up})"), now_s)
 
     def _set_back(self, recall: Recall, node: Node, now_s: float) -> None:
@@ -165,7 +165,7 @@ class Endings:
         recall.retry_at_s = now_s + wait_s
         books.recalls.move(recall, "retry later", now_s)
         books.recalls.wake(recall, recall.retry_at_s)
-        books.stories.tell(recall.lfn, now_s, f"tried again in {words.duration(wait_s)}")
+        books.stories.tell(recall.lfn, now_s, f"tried again in {wording.duration(wait_s)}")
         books.out.file_event(
             recall.lfn,
             FileState.STAGING,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from common import wording
 from common.story import StoryLine
-from redirector.core import words
 from redirector.core.figures import Explanation
 from redirector.core.standing import standing_of
 from redirector.core.states import NodeState, RecallState
@@ -61,7 +61,7 @@ class Explaining:
         if recall.state is RecallState.QUEUED:
             return self._blocked(recall, now_s)
         if recall.state is RecallState.RETRY_WAIT:
-            wait = words.duration(max(0.0, recall.retry_at_s - now_s))
+            wait = wording.duration(max(0.0, recall.retry_at_s - now_s))
             elsewhere = any(node.name not in recall.failed_on for node in books.nodes.usable())
             return f"retry in {wait}{' on another node' if elsewhere else ''}"
         assert recall.node is not None
@@ -70,11 +70,11 @@ class Explaining:
             return f"its run on {name} is being stopped"
         if recall.node.state is not NodeState.UP:
             left_s = recall.node.last_heard_s + books.settings.lost_after_s - now_s
-            wait = words.duration(max(0.0, left_s))
+            wait = wording.duration(max(0.0, left_s))
             return f"{name} is out of touch; others get the recall if it stays away for {wait}"
         phase = f", {recall.phase}" if recall.phase else ""
-        total = words.size(recall.size_bytes) if recall.size_bytes else "an unknown size"
-        return f"runs on {name}{phase}: {words.size(recall.bytes_done)} of {total} are there"
+        total = wording.size(recall.size_bytes) if recall.size_bytes else "an unknown size"
+        return f"runs on {name}{phase}: {wording.size(recall.bytes_done)} of {total} are there"
 
     def stuck(self, now_s: float) -> list[str]:
         """What makes no progress, a line each."""
@@ -88,12 +88,12 @@ class Explaining:
             idle_s = now_s - max(recall.progress_s, recall.started_s)
             if idle_s >= limit_s:
                 doing = "is being cancelled" if recall.state is RecallState.CANCELLING else "runs"
-                idle = words.duration(idle_s)
+                idle = wording.duration(idle_s)
                 lines.append(f"{recall.lfn}: {doing} on {recall.node.name}, no progress for {idle}")
         for recall in books.recalls.queue.first(_QUEUED_NAMED):
             waited_s = now_s - recall.waiting_since_s
             if waited_s >= limit_s:
-                waited = words.duration(waited_s)
+                waited = wording.duration(waited_s)
                 lines.append(f"{recall.lfn}: queued for {waited}: {self._blocked(recall, now_s)}")
         return lines
 
@@ -112,18 +112,18 @@ class Explaining:
         room = [node for node in usable if node.need_bytes(recall, assumed) <= node.room_bytes]
         if not room:
             most = max(usable, key=lambda node: node.room_bytes)
-            free = words.size(max(0, most.room_bytes))
-            need = words.size(most.need_bytes(recall, assumed))
+            free = wording.size(max(0, most.room_bytes))
+            need = wording.size(most.need_bytes(recall, assumed))
             return f"needs {need}; the most that is neither pinned nor promised is {free} on {most.name}"
         ahead = books.recalls.queue.ahead_of(recall)
         if ahead:
-            return f"waits for its turn: {words.count(ahead, 'recall')} before it"
+            return f"waits for its turn: {wording.count(ahead, 'recall')} before it"
         return "waits for a node to have fewer recalls"
 
     def _hold_off(self, awaited: list[str], now_s: float) -> str:
         until_s = self._books.nodes.await_until_s
         assert until_s is not None
-        wait = words.duration(until_s - now_s)
+        wait = wording.duration(until_s - now_s)
         names = ", ".join(awaited[:3]) + (" and others" if len(awaited) > 3 else "")
         return f"no recall is started before {names} joined again, for {wait} at most"
 
@@ -132,13 +132,13 @@ class Explaining:
         silent_s = now_s - node.last_heard_s
         settings = self._books.settings
         if node.state is NodeState.SUSPECT and silent_s >= settings.suspect_after_s:
-            return f"node {node.name}: out of touch for {words.duration(silent_s)}"
+            return f"node {node.name}: out of touch for {wording.duration(silent_s)}"
         if node.state is NodeState.DROPPED:
-            return f"node {node.name}: dropped, out of touch for {words.duration(silent_s)}"
+            return f"node {node.name}: dropped, out of touch for {wording.duration(silent_s)}"
         if node.load.trouble:
             return f"node {node.name}: {node.load.trouble}"
         if node.resting_until_s > now_s:
-            failures = words.count(node.failures_in_row, "recall")
-            rest = words.duration(node.resting_until_s - now_s)
+            failures = wording.count(node.failures_in_row, "recall")
+            rest = wording.duration(node.resting_until_s - now_s)
             return f"node {node.name}: failed {failures} in a row, rests for {rest}"
         return ""

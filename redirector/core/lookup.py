@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from redirector.core import words
+from common import wording
 from redirector.core.figures import EvictPlan, HolderGroups, LocateColumns
 from redirector.core.standing import standing_of
 from redirector.core.states import FileState
@@ -64,7 +64,7 @@ class Lookup:
             pins = books.pins.figures(lfn, now_s)
             silent = [node.name for node in holders if node.connection is None]
             if pins:
-                left = words.duration(pins[0].expires_in_s)
+                left = wording.duration(pins[0].expires_in_s)
                 plan.refused.append((lfn, f"pinned by {pins[0].owner} for another {left}"))
             elif not holders:
                 plan.refused.append((lfn, "not online"))

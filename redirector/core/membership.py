@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from common import wording
 from common.errors import NotFound, Refused
-from redirector.core import words
 from redirector.core.instructions import (
     AnswerDrain,
     CloseConnection,
@@ -129,7 +129,7 @@ class Membership:
         """Gives a node up: its replicas are gone, its recalls go to others."""
         books = self._books
         if node.connection is not None:
-            reason = f"not heard for {words.duration(now_s - node.last_heard_s)}; say hello again"
+            reason = f"not heard for {wording.duration(now_s - node.last_heard_s)}; say hello again"
             books.out.add(CloseConnection(node.connection, reason))
             books.nodes.disconnect(node)
         node.move("lease over", now_s)

@@ -183,13 +183,14 @@ class Node:
         """What to reserve here for a file; one of unknown size gets an assumed one.
 
         That is at most an even share of the quota, or nothing would ever be staged
-        into pools smaller than the assumption; unless it proved too little before.
+        into pools smaller than the assumption; unless it proved too little before. Then
+        it may take all that is not pinned, but waits for no pin to go.
         """
         if recall.size_bytes:
             return recall.size_bytes
         share_bytes = self.quota_bytes // (2 * self.recall_slots)
         assumed_bytes = max(min(assumed_bytes, share_bytes), recall.least_bytes)
-        return min(assumed_bytes, self.quota_bytes)
+        return min(assumed_bytes, max(share_bytes, self.unpinned_bytes))
 
     @property
     def unpinned_bytes(self) -> int:

@@ -12,10 +12,10 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
+from common import wording
 from redirector.core.model import NodeRecord
 from redirector.core.node import Node
 from redirector.core.states import NodeState
-from redirector.core.words import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -78,7 +78,7 @@ class Nodes:
                 return (
                     f"a node named {name} with another pool was in touch "
                     f"{self._silence(known, now_s)} ago; give this one another name, or wait "
-                    f"until that one is dropped, {duration(self._settings.lost_after_s)} after "
+                    f"until that one is dropped, {wording.duration(self._settings.lost_after_s)} after "
                     "its last word"
                 )
             if self._is_double(known, hello, now_s):
@@ -224,4 +224,4 @@ class Nodes:
         )
 
     def _silence(self, node: Node, now_s: float) -> str:
-        return duration(now_s - node.last_heard_s)
+        return wording.duration(now_s - node.last_heard_s)

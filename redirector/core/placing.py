@@ -20,7 +20,7 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
-from redirector.core import words
+from common import wording
 from redirector.core.choice import Cost, Order, Weights, cost_of, order
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class _Ranking:
         if recall.kept_on is not None:
             return False
         if not recall.size_bytes:
-            return self._unknown_hopeless
+            return self._unknown_hopeless and not recall.least_bytes
         return recall.size_bytes >= self._hopeless_bytes
 
     def _give_up_hope(self, recall: Recall) -> None:
@@ -168,7 +168,7 @@ class _Ranking:
             return
         if recall.size_bytes:
             self._hopeless_bytes = recall.size_bytes
-        else:
+        elif not recall.least_bytes:
             self._unknown_hopeless = True
 
     def _reason(self, cost: Cost, passed: int) -> str:
@@ -177,7 +177,9 @@ class _Ranking:
         if self._heap:
             parts.append(f"next {self._heap[0][1]}")
         if passed:
-            parts.append(f"{words.count(passed, 'cheaper node')} without room, or where it failed")
+            parts.append(
+                f"{wording.count(passed, 'cheaper node')} without room, or where it failed"
+            )
         return "; ".join(parts)
 
     def _fits(self, recall: Recall, node: Node, now_s: float) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from redirector.core import words
+from common import wording
 from redirector.core.instructions import CancelRecall, SaveRecall, StartRecall
 from redirector.core.model import Failure, PinOrder
 from redirector.core.states import ErrorClass, FileEventKind, FileState, RecallState
@@ -55,7 +55,7 @@ class Staging:
         begin_story(books, recall)
         books.recalls.give(recall, "assign", node, recall_id, reserved, now_s)
         given = f"attempt {recall.attempt} given to {node.name}"
-        books.stories.tell(lfn, now_s, f"{given}, {words.size(reserved)} reserved: {why}")
+        books.stories.tell(lfn, now_s, f"{given}, {wording.size(reserved)} reserved: {why}")
         pins = self._pins_to_come(lfn, now_s)
         size_bytes = recall.size_bytes
         order = StartRecall(recall_id, lfn, size_bytes, recall.checksum, reserved, pins)
@@ -189,7 +189,7 @@ class Staging:
         if record is not None and event.failure is None:
             detailed = replace(record, command_s=event.command_s, exit_code=event.exit_code)
             books.out.add(SaveRecall(detailed))
-            line = f"its command took {words.duration(event.command_s)}"
+            line = f"its command took {wording.duration(event.command_s)}"
             tell_if_begun(books, record.lfn, now_s, line)
 
     def _learn_size(self, recall: Recall, size_bytes: int) -> None:

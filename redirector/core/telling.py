@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from redirector.core import words
+from common import wording
 from redirector.core.model import RecallRecord
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def begin_story(books: Books, recall: Recall) -> None:
     for request in waiting[:_ASKERS_NAMED]:
         books.stories.tell(recall.lfn, request.record.created_unix_s, asked_line(request.record))
     if len(waiting) > _ASKERS_NAMED:
-        more = words.count(len(waiting) - _ASKERS_NAMED, "other request")
+        more = wording.count(len(waiting) - _ASKERS_NAMED, "other request")
         books.stories.tell(recall.lfn, waiting[-1].record.created_unix_s, f"and by {more}")
 
 
@@ -56,7 +56,7 @@ def tell_failure(
     if event is not None and event.exit_code:
         ended = f"exit code {event.exit_code}" if event.exit_code > 0 else "killed by signal"
         ended = ended if event.exit_code > 0 else f"{ended} {-event.exit_code}"
-        line += f" [{ended} after {words.duration(event.command_s)}]"
+        line += f" [{ended} after {wording.duration(event.command_s)}]"
     books.stories.tell(recall.lfn, now_s, line)
     if event is not None:
         for output in event.output_tail.splitlines()[-_OUTPUT_LINES:]:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from common.units import (
     MAX_SIZE_BYTES,
     format_duration,
-    format_size,
     parse_duration,
     parse_percent,
     parse_size,
@@ -86,23 +85,6 @@ def test_a_share_is_written_in_percent_and_never_as_a_bare_number() -> None:
     for text in ("95", 95, 0.95, "101%", "-1%", "%", True):
         with pytest.raises(ValueError, match=r'write it like "95%"'):
             parse_percent(text)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("size_bytes", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.00 KB"),
-        (999_499, "999 KB"),
-        (999_600, "1.00 MB"),
-        (1_234_567_890, "1.23 GB"),
-        (12_345_678, "12.3 MB"),
-        (MAX_SIZE_BYTES, "9.22 EB"),
-    ],
-)
-def test_sizes_are_shown_with_three_digits(size_bytes: int, text: str) -> None:
-    assert format_size(size_bytes) == text
 
 
 @pytest.mark.parametrize(

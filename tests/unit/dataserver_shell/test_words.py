@@ -11,7 +11,6 @@ from dataserver.core import events, instructions
 from dataserver.core.changes import Change, Inventory
 from dataserver.core.failure import Failure, FailureKind
 from dataserver.core.purge import Advice
-from dataserver.core.words import duration_text, size_text
 from dataserver.inspection import Content, Format, Table
 from dataserver.link import Ends
 from dataserver.purger import understand
@@ -155,29 +154,3 @@ def test_no_answer_is_no_opinion() -> None:
 def test_what_is_no_verdict_is_named_by_its_line(line: bytes) -> None:
     with pytest.raises(UsageError, match="line 2 is no verdict"):
         understand(b'{"lfn": "/x", "verdict": "keep"}\n' + line)
-
-
-# --- for people ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("size_bytes", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (999_999, "1 MB"), (1_234_567, "1.23 MB")],
-)
-def test_sizes_are_written_for_people(size_bytes: int, text: str) -> None:
-    assert size_text(size_bytes) == text
-
-
-@pytest.mark.parametrize(
-    ("duration_s", "text"),
-    [
-        (0.0, "0 s"),
-        (48.12, "48.1 s"),
-        (119, "119 s"),
-        (600, "10 min"),
-        (7200, "2 h"),
-        (1e6, "12 days"),
-    ],
-)
-def test_durations_are_written_for_people(duration_s: float, text: str) -> None:
-    assert duration_text(duration_s) == text

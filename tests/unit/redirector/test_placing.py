@@ -130,6 +130,30 @@ def test_unknown_sizes_count_as_assumed_but_no_more_than_a_share_of_a_small_pool
     assert reserved == [GB // 8] * 8
 
 
+def test_a_file_of_unknown_size_that_found_no_room_gets_more_but_waits_for_no_pin() -> None:
+    site = Site(HeadSettings(assumed_size_bytes=GB))
+    site.join("disk1", quota_bytes=100 * GB, load=load(pinned_bytes=90 * GB))
+    done = site.stage("/f")
+    reserved = []
+    for _ in range(4):
+        start = site.start_of(done, "/f")
+        reserved.append(start.reserve_bytes // GB)
+        site.end("disk1", start, ErrorClass.NO_SPACE)
+        done = site.wait(30.0)
+    assert reserved == [1, 4, 10, 10]
+
+
+def test_one_that_needs_more_after_all_does_not_hold_up_others_of_unknown_size() -> None:
+    site = Site(HeadSettings(assumed_size_bytes=GB))
+    site.join("disk1", quota_bytes=20 * GB, load=load(pinned_bytes=14 * GB))
+    first, *others = (f"/f{number}" for number in range(7))
+    start = site.start_of(site.stage(first), first)
+    site.stage("/keeps-room", sizes={"/keeps-room": 3 * GB})
+    site.end("disk1", start, ErrorClass.NO_SPACE)
+    site.wait(3.0)
+    assert len(site.starts(site.stage(*others))) == 3, "though the first waits for 4 GB"
+
+
 def test_a_node_that_had_no_room_gets_only_smaller_ones_for_a_while() -> None:
     site = Site()
     site.join("disk1")
