@@ -176,5 +176,5 @@ class RedirectorLink:
     def _take_in(self, status: pb.StatusReply) -> None:
         up = {node.address.node: node.state == pb.NODE_STATE_UP for node in status.nodes}
         self._runner.heard_of([node.address for node in status.nodes], up)
-        self._runner.has_space(status.available_bytes)
+        self._runner.has_space(status.available_bytes, status.quota_bytes)
         self.was_heard.set()

@@ -148,9 +148,9 @@ class Runner:
             seen.append(wire.node_seen(address, up=self._up.get(address.node, True)))
         self.tell(ev.NodesSeen(seen))
 
-    def has_space(self, available_bytes: int) -> None:
-        """So much space the data servers have to give."""
-        self.tell(ev.SpaceSeen(available_bytes))
+    def has_space(self, available_bytes: int, quota_bytes: int) -> None:
+        """What the pools have to give, of all they hold."""
+        self.tell(ev.SpaceSeen(available_bytes, quota_bytes))
 
     async def run(self) -> NoReturn:
         """Tells the desk that time passes."""

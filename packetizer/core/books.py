@@ -200,6 +200,7 @@ class Books:
         file.cuts = None
         if file.is_pinned:
             file.is_pinned = False
+            self._ahead.freed(file)
             self._outbox.add(UnpinFiles(self.session_id, (file.lfn,)))
 
     def _name(self, file: WorkFile, ranges: list[Range], reason: str, traceback: str) -> None:

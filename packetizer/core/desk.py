@@ -26,6 +26,7 @@ from packetizer.core.nodes import Nodes
 from packetizer.core.policies import Policies, standard_policies
 from packetizer.core.serving import Serving
 from packetizer.core.session import Session
+from packetizer.core.window import Space
 from packetizer.core.workers import Worker
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Desk:
         )
         self._lease_ids = LeaseIds(epoch)
         self._outbox = Outbox()
-        self._available_bytes = 0
+        self._space = Space()
         self._looked_s = 0.0
         self._serving = Serving(self.sessions, self.nodes, self._outbox)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
@@ -120,6 +121,7 @@ class Desk:
             self._lease_ids,
             self._policies,
             self._tuning.attempts,
+            self._space,
             self._outbox,
             now_s,
         )
@@ -133,7 +135,7 @@ class Desk:
         session = self.sessions.get(event.session_id)
         if session is not None:
             session.surveyed(now_s)
-            session.step(self._available_bytes, now_s)
+            session.step(now_s)
             self._serving.feed(session, None, now_s)
 
     def _session_cancelled(self, event: ev.SessionCancelled, now_s: float) -> None:
@@ -163,7 +165,7 @@ class Desk:
         session = self.sessions.get(event.session_id)
         if session is not None:
             session.intake.offline(event.lfn, event.state, event.reason, now_s)
-            session.step(self._available_bytes, now_s)
+            session.step(now_s)
 
     def _file_described(self, event: ev.FileDescribed, now_s: float) -> None:
         session = self.sessions.get(event.session_id)
@@ -172,7 +174,7 @@ class Desk:
             if file is not None:
                 self._serving.feed(session, file, now_s)
             else:
-                session.step(self._available_bytes, now_s)
+                session.step(now_s)
 
     def _stage_accepted(self, event: ev.StageAccepted, now_s: float) -> None:
         session = self.sessions.get(event.session_id)
@@ -183,7 +185,7 @@ class Desk:
         session = self.sessions.get(event.session_id)
         if session is not None:
             session.intake.refused(event.lfns, event.reason)
-            session.step(self._available_bytes, now_s)
+            session.step(now_s)
 
     def _nodes_seen(self, event: ev.NodesSeen, now_s: float) -> None:
         came_up = [seen for seen in event.nodes if self.nodes.seen(seen)]
@@ -191,9 +193,9 @@ class Desk:
             self._serving.feed_all(now_s)
 
     def _space_seen(self, event: ev.SpaceSeen, now_s: float) -> None:
-        self._available_bytes = event.available_bytes
+        self._space = Space(event.available_bytes, event.quota_bytes)
         for session in list(self.sessions.values()):
-            session.step(self._available_bytes, now_s)
+            session.space_is(self._space, now_s)
 
     # --- workers -----------------------------------------------------------------------
 
@@ -263,7 +265,7 @@ class Desk:
                     touched.add(session)
         self._serving.serve(worker, now_s)
         for session in touched:
-            session.step(self._available_bytes, now_s)
+            session.step(now_s)
             self._serving.feed(session, None, now_s)
 
     def _offer(self, worker: Worker, commit: ev.CommitOffered) -> bool:
@@ -279,7 +281,7 @@ class Desk:
         if session is None:
             return
         session.commits.kept(event.worker, event.commit_id, now_s)
-        session.step(self._available_bytes, now_s)
+        session.step(now_s)
         session.keep_end(now_s)
         worker = self.workers.get(event.worker)
         if worker is not None and worker.want and not worker.hand:
@@ -313,7 +315,7 @@ class Desk:
             session.leave(worker)
             if mine:
                 session.books.story.tell(now_s, f"{story}; {len(mine)} packets come back")
-                session.step(self._available_bytes, now_s)
+                session.step(now_s)
                 self._serving.feed(session, None, now_s)
 
     # --- time ------------------------------------------------------------------------
@@ -324,7 +326,7 @@ class Desk:
             self._look_for_silent_workers(now_s)
         for session in list(self.sessions.values()):
             session.tick(now_s)
-            session.step(self._available_bytes, now_s)
+            session.step(now_s)
         self._serving.feed_all(now_s)
 
     def _look_for_silent_workers(self, now_s: float) -> None:

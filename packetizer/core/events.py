@@ -140,6 +140,7 @@ class SpaceSeen:
     """What the pools of usable data servers could hold, and of that, have to give."""
 
     available_bytes: int
+    quota_bytes: int = 0  # 0: unknown
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,11 +175,11 @@ class Intake:
 
     # --- asking --------------------------------------------------------------------
 
-    def ask(self, available_bytes: int, now_s: float) -> None:
+    def ask(self, now_s: float) -> None:
         """Asks for what the window allows."""
         if not self._is_surveyed or self._missing is not Missing.WAIT:
             return
-        files = self._ahead.next_files(available_bytes, _FILES_PER_REQUEST)
+        files = self._ahead.next_files(_FILES_PER_REQUEST)
         for file in files:
             self._books.move(file, "asked")
             self._asked[file] = None

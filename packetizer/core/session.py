@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from packetizer.core.leases import Lease, LeaseIds
     from packetizer.core.nodes import Nodes
     from packetizer.core.policies import Policies
+    from packetizer.core.window import Space
     from packetizer.core.workers import Worker
 
 _O, _R, _E = SessionState.OPENING, SessionState.RUNNING, SessionState.ENDING
@@ -57,6 +58,7 @@ class Session:
         lease_ids: LeaseIds,
         policies: Policies,
         attempts: int,
+        space: Space,
         outbox: Outbox,
         now_s: float,
     ) -> None:
@@ -72,7 +74,7 @@ class Session:
         self._attended_s = now_s
         self._packet_time_s = policies.packet_time_s
         self._shelves = Shelves(nodes)
-        ahead = Ahead(policies.window)
+        self._ahead = ahead = Ahead(policies.window, space)
         self.books = Books(opened, self._shelves, ahead, outbox)
         self.intake = Intake(self.books, self._shelves, ahead, nodes, outbox, opened.spec.missing)
         self.handout = Handout(
@@ -131,7 +133,12 @@ class Session:
         if problem:
             self.end(SessionState.FAILED, problem, now_s)
 
-    def step(self, available_bytes: int, now_s: float) -> None:
+    def space_is(self, space: Space, now_s: float) -> None:
+        """The redirector tells how much space there is."""
+        self._ahead.space_is(space)
+        self.step(now_s)
+
+    def step(self, now_s: float) -> None:
         """Looks whether it is time to end, or to ask for more files."""
         if self.state is not SessionState.RUNNING:
             return
@@ -146,7 +153,7 @@ class Session:
         elif self.books.is_settled:
             self.end(SessionState.DONE, "", now_s)
         elif self.is_attended(now_s):
-            self.intake.ask(available_bytes, now_s)
+            self.intake.ask(now_s)
 
     def tick(self, now_s: float) -> bool:
         """Time has passed. Returns whether packets may be leased again by that."""

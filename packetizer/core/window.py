@@ -4,15 +4,19 @@ A session may stage ahead into a share of the space its pools have to give. That
 space is what the redirector calls available (neither reserved nor pinned), and
 what this session pins there of what it had staged. Files on their way are left out
 of it: whether space is reserved for them already, nobody can tell from here, and
-counting it twice would let the window creep until it is all of the pool. Files are
-asked for in their order in the dataset, which is the order they were written to
-tape. One file is always asked for, however little space there is: then the
-session moves on whenever anything is released.
+counting it twice would let the window creep until it is all of the pool. What the
+session has just unpinned is counted as available, before the redirector, which
+hears of it from heartbeats, can say so: else small pools would run dry in between.
+
+Files are asked for in their order in the dataset, which is the order they were
+written to tape. One file is always asked for, however little space there is: then
+the session moves on whenever anything is released.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from packetizer.core.files import FileState
@@ -28,11 +32,19 @@ ASSUMED_FILES = 8
 ASSUMED_SIZE_BYTES = 1 << 30
 
 
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What the pools of usable data servers hold, and of that, have to give."""
+
+    available_bytes: int = 0
+    quota_bytes: int = 0  # 0: unknown
+
+
 class Window(Protocol):
     """The policy: how many bytes a session may have asked for and not be done with."""
 
-    def bytes_ahead(self, available_bytes: int, pinned_bytes: int) -> int:
-        """`pinned_bytes` of what the session asked for are online by now."""
+    def bytes_ahead(self, space_bytes: int) -> int:
+        """`space_bytes` is what the pools have to give to this session, as said above."""
         ...
 
 
@@ -42,16 +54,20 @@ class ShareOfSpace:
     def __init__(self, share: float) -> None:
         self._share = share
 
-    def bytes_ahead(self, available_bytes: int, pinned_bytes: int) -> int:
+    def bytes_ahead(self, space_bytes: int) -> int:
         """See `Window`."""
-        return int(self._share * (available_bytes + pinned_bytes))
+        return int(self._share * space_bytes)
 
 
 class Ahead:
     """The files a session wants staged, and what it has asked for ahead of need."""
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Window, space: Space) -> None:
         self._window = window
+        self._space = space
+        #: Of files unpinned since the last news of space, and since those before.
+        self._freed_bytes = 0
+        self._freed_before_bytes = 0
         self._wanted: deque[WorkFile] = deque()
         self._known_bytes = 0
         self._known_files = 0
@@ -74,10 +90,24 @@ class Ahead:
         self._known_bytes += size_bytes
         self._known_files += 1
 
-    def next_files(self, available_bytes: int, limit: int) -> list[WorkFile]:
+    def space_is(self, space: Space) -> None:
+        """The redirector tells how much space there is."""
+        self._space = space
+        self._freed_before_bytes, self._freed_bytes = self._freed_bytes, 0
+
+    def freed(self, file: WorkFile) -> None:
+        """A file that was pinned is not needed any more."""
+        self._freed_bytes += self.size_of(file)
+
+    def _space_bytes(self) -> int:
+        space_bytes = self._space.available_bytes + self.pinned_bytes
+        space_bytes += self._freed_before_bytes + self._freed_bytes
+        return min(space_bytes, self._space.quota_bytes or space_bytes)
+
+    def next_files(self, limit: int) -> list[WorkFile]:
         """The files to ask for now, at most `limit`; they count as held from here on."""
         chosen: list[WorkFile] = []
-        window_bytes = self._window.bytes_ahead(available_bytes, self.pinned_bytes)
+        window_bytes = self._window.bytes_ahead(self._space_bytes())
         self._assumed_bytes = max(1, min(ASSUMED_SIZE_BYTES, window_bytes // ASSUMED_FILES))
         room_bytes = window_bytes - self.held_bytes
         while self._wanted and len(chosen) < limit:

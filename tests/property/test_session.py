@@ -89,7 +89,7 @@ class SessionMachine(RuleBasedStateMachine):
         )
         self.answered = 0
         world.nodes(*two_nodes())
-        world.send(ev.SpaceSeen(100_000))
+        world.send(ev.SpaceSeen(100_000, 100_000))
         commits: dict[str, list[int]] = {}
         for worker, number in self.disk.results:
             commits.setdefault(worker, []).append(number)

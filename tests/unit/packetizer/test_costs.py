@@ -114,6 +114,6 @@ def test_the_passing_of_time_costs_the_same_with_many_files() -> None:
     def pass_time(desk: Desk) -> None:
         for second in range(10):
             desk.handle(ev.Tick(), NOW_S + second)
-            desk.handle(ev.SpaceSeen(10**9), NOW_S + second)
+            desk.handle(ev.SpaceSeen(10**9, 10**9), NOW_S + second)
 
     assert steps(lambda: pass_time(many)) < 1.1 * steps(lambda: pass_time(few))

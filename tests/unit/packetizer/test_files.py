@@ -18,8 +18,8 @@ def world() -> DeskWorld:
     return world
 
 
-def space(world: DeskWorld, available_bytes: int) -> None:
-    world.send(ev.SpaceSeen(available_bytes))
+def space(world: DeskWorld, available_bytes: int, quota_bytes: int = 1_000_000) -> None:
+    world.send(ev.SpaceSeen(available_bytes, quota_bytes))
 
 
 # --- the window ------------------------------------------------------------------------
@@ -45,9 +45,29 @@ def test_the_window_moves_on_as_files_are_done(world: DeskWorld) -> None:
     world.join("a", want=1)
     while world.figures().files_done == 0:
         world.commit("a", want=1)
-    assert len(world.asked) == 2, "what it freed is not free before the redirector says so"
-    space(world, 3_000)
-    assert len(world.asked) == 3
+    assert len(world.asked) == 3, "what it has let go of can be staged into at once"
+    space(world, 2_000)
+    assert len(world.asked) == 3, "the redirector knows of it by now"
+
+
+def test_what_was_let_go_of_is_counted_until_the_redirector_must_know_of_it(
+    world: DeskWorld,
+) -> None:
+    space(world, 2_000, quota_bytes=2_000)
+    world.open(9, survey=False)
+    for number in range(4):
+        world.online(number)
+    space(world, 0, quota_bytes=4_000)
+    world.send(ev.FilesSurveyed(SESSION))
+    assert len(world.asked) == 1, "all is pinned by what is online already"
+    world.join("a", want=1)
+    while world.figures().files_done < 4:
+        world.commit("a", want=1)
+    assert len(world.asked) == 2, "half of what was let go of"
+    space(world, 0, quota_bytes=4_000)
+    space(world, 0, quota_bytes=4_000)
+    world.send(ev.StageRefused(SESSION, world.asked[:1], "no"))
+    assert len(world.asked) == 2, "long ago it was let go of, and somebody else has it"
 
 
 def test_asking_again_and_again_does_not_let_the_window_creep(world: DeskWorld) -> None:
