@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+from typing import Final
+
 from common.errors import ConfigError
+
+# Who listens at all addresses of a machine, by the one that neighbours may use.
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - read, not listened at
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -19,5 +25,10 @@ def split_address(address: str) -> tuple[str, int]:
 def callable_address(listen: str) -> str:
     """Where a neighbour on the same machine finds the door that listens there."""
     host, _, port = listen.rpartition(":")
-    loopback = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - read, not listened at
-    return f"{loopback.get(host, host)}:{port}"
+    return f"{_LOOPBACK.get(host, host)}:{port}"
+
+
+def public_address(address: str) -> str:
+    """Where other machines find it: a wildcard address becomes this machine's name."""
+    host, port = split_address(address)
+    return f"{socket.gethostname()}:{port}" if host in _LOOPBACK else address

@@ -13,11 +13,10 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from common import wording
-from common.address import split_address
+from common.address import public_address
 from common.clock import Clock
 from common.command import Janitor
 from common.errors import PackhorseError
@@ -61,7 +60,6 @@ LOOK_EVERY_S: Final = 5.0
 FLUSH_EVERY_S: Final = 30.0
 #: How long a stop waits for the redirector to hear how the recalls ended.
 LAST_WORDS_S: Final = 1.0
-_WILDCARDS: Final = frozenset({"0.0.0.0", "[::]"})  # noqa: S104 - recognised, not listened at
 
 
 class DataServerService:
@@ -203,7 +201,7 @@ class DataServerService:
         return pb.Hello(
             address=types_pb2.NodeAddress(
                 node=self.name,
-                address=config.advertise or _reachable(self._address),
+                address=config.advertise or public_address(self._address),
                 host=config.host,
                 rack=config.rack,
                 site=config.site,
@@ -271,9 +269,3 @@ class DataServerService:
 def _owner(identity: str) -> str:
     """What marks the commands of a pool, over all lives of its server."""
     return f"pool-{identity}"
-
-
-def _reachable(address: str) -> str:
-    """An address as others may use it: a wildcard one becomes this machine's name."""
-    host, port = split_address(address)
-    return f"{socket.gethostname()}:{port}" if host in _WILDCARDS else address

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 from typing import TYPE_CHECKING, NoReturn
 
-from common.address import split_address
+from common.address import public_address
 from common.clock import Clock
 from common.errors import ConfigError, PackhorseError, Unreachable
 from common.grpc_options import DEFAULT_MAX_MESSAGE_BYTES
@@ -39,7 +38,6 @@ DATABASE = "packetizer.sqlite"
 CLEAR_EVERY_S = 3600.0
 #: How long calls under way may take when the packetizer stops.
 LAST_CALLS_S = 1.0
-_WILDCARDS = frozenset({"0.0.0.0", "[::]"})  # noqa: S104 - read, not listened at
 
 
 class PacketizerService:
@@ -93,7 +91,7 @@ class PacketizerService:
         await sessions.restore()
         assert self._server is not None
         await self._server.start()
-        reachable = config.advertise or _reachable(self._address)
+        reachable = config.advertise or public_address(self._address)
         announce = self._link.announce(reachable, str(epoch))
         self._link_tasks.append(tasks.spawn("packetizer: announce", announce, endless=True))
 
@@ -149,9 +147,3 @@ def tuning_of(config: PacketizerConfig) -> Tuning:
         lease_s=config.lease,
         heartbeat_s=config.heartbeat,
     )
-
-
-def _reachable(address: str) -> str:
-    """An address as others may use it: a wildcard one becomes this machine's name."""
-    host, port = split_address(address)
-    return f"{socket.gethostname()}:{port}" if host in _WILDCARDS else address
