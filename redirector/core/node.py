@@ -188,9 +188,8 @@ class Node:
         """
         if recall.size_bytes:
             return recall.size_bytes
-        share_bytes = self.quota_bytes // (2 * self.recall_slots)
-        assumed_bytes = max(min(assumed_bytes, share_bytes), recall.least_bytes)
-        return min(assumed_bytes, max(share_bytes, self.unpinned_bytes))
+        usual_bytes = min(assumed_bytes, self.quota_bytes // (2 * self.recall_slots))
+        return max(usual_bytes, min(recall.least_bytes, self.unpinned_bytes))
 
     @property
     def unpinned_bytes(self) -> int:
