@@ -3,9 +3,8 @@
 How a file stands is only ever learnt in one way, by locating it. A watched event says
 no more than "look at this file again": so events may be lost, repeated or late, and
 a connection may break and be made anew, and the picture is right again after one look.
-Files that are asked for, or went away, are looked at now and then without any event.
 
-What the core wants of the redirector (describe, pin, stage, unpin) gathers while a
+What the core wants of the redirector (locate, describe, pin, stage, unpin) gathers while a
 call is under way and goes out with the next one, so that a session with thousands of
 small files makes few calls. Pins are set before files are asked for, so nothing can
 be purged between its coming online and our noticing.
@@ -38,12 +37,11 @@ log = logging.getLogger(__name__)
 #: Pins outlive a packetizer that is down for so long.
 PIN_LIFETIME_S = 900.0
 RENEW_EVERY_S = PIN_LIFETIME_S / 4
-#: Files that went away may be back at any moment; files asked for take their time.
-LOOK_AGAIN_EVERY_S = 2.0
-TURNS_UNTIL_ASKED = 5
 #: Names in one Describe, and how many of them at a time.
 DESCRIBE_NAMES = 1_000
 DESCRIBES_AT_A_TIME = 8
+#: The pause before files are described again whose data server did not answer.
+DESCRIBE_AGAIN_S = 1.0
 #: The desk is told of so many files before others have their turn.
 FILES_AT_A_TIME = 500
 
@@ -124,6 +122,10 @@ class SessionFeed:
 
     # --- what the session wishes (see runner.Feed) ---------------------------------------
 
+    def locate(self, lfns: Iterable[str]) -> None:
+        """Find out where these files are."""
+        self._to_look_at.add(lfns)
+
     def describe(self, lfns: Iterable[str]) -> None:
         """Find out what is inside these files."""
         self._to_describe.add(lfns)
@@ -179,7 +181,6 @@ class SessionFeed:
             group.create_task(self._look())
             group.create_task(self._carry_out_orders())
             group.create_task(self._renew_pins())
-            group.create_task(self._look_again())
             for _ in range(DESCRIBES_AT_A_TIME):
                 group.create_task(self._describe())
             await self._link.was_heard.wait()
@@ -230,18 +231,6 @@ class SessionFeed:
             else:
                 self._tell(lfns, reply, 0, len(lfns))
 
-    async def _look_again(self) -> NoReturn:
-        """Looks at files that may have changed although no event told of it."""
-        turn = 0
-        while True:
-            await asyncio.sleep(LOOK_AGAIN_EVERY_S)
-            turn += 1
-            session = self._runner.desk.sessions.get(self._session_id)
-            if session is not None:
-                self._to_look_at.add(session.intake.away())
-                if turn % TURNS_UNTIL_ASKED == 0:
-                    self._to_look_at.add(session.intake.asked())
-
     def _tell(self, lfns: Sequence[str], reply: pb.LocateReply, start: int, stop: int) -> None:
         """Tells of the rows from `start` to `stop`."""
         names = [node.node for node in reply.nodes]
@@ -281,7 +270,7 @@ class SessionFeed:
             except PackhorseError as error:
                 log.warning("session %s: %s", self._session_id, error)
             if left:
-                await asyncio.sleep(FIRST_PAUSE_S)
+                await asyncio.sleep(DESCRIBE_AGAIN_S)
                 self._undescribed |= left
                 self._to_look_at.add(left)
 
@@ -317,8 +306,6 @@ class SessionFeed:
             await self._stage(lfns[middle:])
         else:
             self._runner.tell(ev.StageAccepted(self._session_id, lfns))
-            # What came online before our request was accepted, no event tells us of.
-            self._to_look_at.add(lfns)
 
     async def _pin(self, lfns: Sequence[str]) -> None:
         await self._insist("pinning", partial(self._link.pin, lfns, self._owner, PIN_LIFETIME_S))

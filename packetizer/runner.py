@@ -39,6 +39,9 @@ TICK_S = 0.25
 class Feed(Protocol):
     """What a session asks of the redirector. Every call returns at once."""
 
+    def locate(self, lfns: Iterable[str]) -> None:
+        """Find out where these files are."""
+
     def describe(self, lfns: Iterable[str]) -> None:
         """Find out what is inside these files."""
 
@@ -76,6 +79,7 @@ class Runner:
             ins.KeepEnd: self._keep,
             ins.TellSessionEnded: self._tell_session_ended,
             ins.CloseStream: self._close_stream,
+            ins.LocateFiles: lambda i: self._feeds[i.session_id].locate(i.lfns),
             ins.DescribeFiles: lambda i: self._feeds[i.session_id].describe(i.lfns),
             ins.StageFiles: lambda i: self._feeds[i.session_id].stage(i.lfns),
             ins.PinFiles: lambda i: self._feeds[i.session_id].pin(i.lfns),

@@ -101,6 +101,14 @@ class KeepEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class LocateFiles:
+    """Ask where these files are, for no event may tell; then FileOnline, or FileOffline."""
+
+    session_id: str
+    lfns: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class DescribeFiles:
     """Ask what is inside these files; then FileDescribed, or FileOffline."""
 
@@ -157,6 +165,7 @@ Instruction = (
     | KeepCommit
     | KeepBad
     | KeepEnd
+    | LocateFiles
     | DescribeFiles
     | StageFiles
     | PinFiles

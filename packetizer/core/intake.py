@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from packetizer.core.events import Missing, Offline
 from packetizer.core.files import FileState, WorkFile
-from packetizer.core.instructions import DescribeFiles, PinFiles, StageFiles
+from packetizer.core.instructions import DescribeFiles, LocateFiles, PinFiles, StageFiles
 from packetizer.core.ledger import Ledger
 from packetizer.core.plan import Unplannable, cuts_of
 
@@ -36,6 +36,9 @@ _AWAY_S = {Missing.WAIT: 5.0, Missing.SKIP: 60.0, Missing.ABORT: 60.0}
 #: A file asked for longer ago than this, and still only in the archive, was forgotten.
 _FORGOTTEN_S = 10.0
 _MOST_ASKS = 3
+#: Files that went away may be back at any moment; files asked for take their time.
+_LOOK_EVERY_S = 2.0
+_LOOKS_UNTIL_ASKED = 5
 _FILES_PER_REQUEST = 1000
 _NAMES_SHOWN = 3
 
@@ -64,6 +67,8 @@ class Intake:
         self._away: OrderedDict[WorkFile, None] = OrderedDict()
         self._asked: dict[WorkFile, None] = {}
         self._is_surveyed = False
+        self._looked_s = 0.0
+        self._looks = 0
 
     def surveyed(self) -> str:
         """Every file's standing was told once. Returns why the session cannot go on, or ""."""
@@ -194,9 +199,12 @@ class Intake:
 
     def accepted(self, lfns: Iterable[str], now_s: float) -> None:
         """The redirector will stage these."""
-        for file in self._asked_of(lfns):
+        asked = self._asked_of(lfns)
+        for file in asked:
             file.is_accepted = True
             file.changed_s = now_s
+        # Of what was online by then, or has failed since, no event will tell.
+        self._locate([file.lfn for file in asked])
 
     def refused(self, lfns: Iterable[str], reason: str) -> None:
         """The redirector will not stage these."""
@@ -224,13 +232,20 @@ class Intake:
                 return f"{file.lfn} went offline, and the session is to abort then"
         return ""
 
-    def away(self) -> list[str]:
-        """The files that went offline and may come back at any moment."""
-        return [file.lfn for file in self._away if file.state is FileState.AWAY]
+    def look_again(self, now_s: float) -> None:
+        """Has files looked at that may have changed although no event told of it."""
+        if now_s < self._looked_s + _LOOK_EVERY_S:
+            return
+        self._looked_s = now_s
+        self._looks += 1
+        lfns = [file.lfn for file in self._away if file.state is FileState.AWAY]
+        if self._looks % _LOOKS_UNTIL_ASKED == 0:
+            lfns += [file.lfn for file in self._asked if file.state is FileState.ASKED]
+        self._locate(lfns)
 
-    def asked(self) -> list[str]:
-        """The files that are asked for and did not come yet."""
-        return [file.lfn for file in self._asked if file.state is FileState.ASKED]
+    def _locate(self, lfns: Sequence[str]) -> None:
+        if lfns:
+            self._outbox.add(LocateFiles(self._session_id, tuple(lfns)))
 
     def _asked_of(self, lfns: Iterable[str]) -> list[WorkFile]:
         files = (self._books.files.get(lfn) for lfn in lfns)

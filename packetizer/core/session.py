@@ -161,6 +161,7 @@ class Session:
             self._attended_s = now_s
         if self.state is not SessionState.RUNNING:
             return False
+        self.intake.look_again(now_s)
         problem = self.intake.wait_no_longer(now_s)
         if problem:
             self.end(SessionState.FAILED, problem, now_s)

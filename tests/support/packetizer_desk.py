@@ -49,6 +49,7 @@ class DeskWorld:
         self.told: list[ins.TellSessionEnded] = []
         self.closed: list[ins.CloseStream] = []
         self.asked: list[str] = []
+        self.located: list[str] = []
         self.described: list[str] = []
         self.pinned: set[str] = set()
         self.released: list[str] = []
@@ -256,6 +257,8 @@ class DeskWorld:
             case ins.KeepEnd(session_id, _):
                 self.ends[session_id] = instruction
                 self.send(ev.EndKept(session_id))
+            case ins.LocateFiles(_, lfns):
+                self.located += lfns
             case ins.DescribeFiles(_, lfns):
                 self.described += lfns
             case ins.StageFiles(_, lfns):

@@ -326,6 +326,23 @@ def test_late_and_repeated_news_do_no_harm(world: DeskWorld) -> None:
     assert world.figures().state is SessionState.DONE
 
 
+def test_files_are_looked_at_when_no_event_might_tell(world: DeskWorld) -> None:
+    world.open(2, survey=False)
+    world.online(0)
+    world.send(ev.FilesSurveyed(SESSION))
+    assert not world.located
+    world.accept()
+    assert world.located == [lfn(1)], "it may have come before the request was taken"
+    world.located.clear()
+    world.offline(0)
+    world.later(2.0)
+    assert world.located == [lfn(0)], "it may have come back"
+    world.located.clear()
+    for _ in range(10):
+        world.later(1.0)
+    assert world.located.count(lfn(1)) == 1, "now and then"
+
+
 # --- skip and abort ------------------------------------------------------------------------
 
 
