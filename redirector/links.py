@@ -16,14 +16,17 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from common.errors import PackhorseError, Refused, TimedOut, Unreachable
+from protos.packhorse.v1 import redirector_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from protos.packhorse.v1 import redirector_pb2 as pb
-
 #: Commands that may wait for a node that reads slowly.
 MAX_COMMANDS_WAITING = 20_000
+#: What one message carries to a node that takes batches; a message costs more than most
+#: of what it says.
+MAX_COMMANDS_IN_A_BATCH = 100
+MAX_BATCH_BYTES = 1 << 20
 
 _Pieces = asyncio.Queue[Any]
 
@@ -34,6 +37,7 @@ class Link:
     def __init__(self, connection: int, max_waiting: int = MAX_COMMANDS_WAITING) -> None:
         self.connection = connection
         self.node = "(a node that has not said its name)"
+        self.takes_batches = False
         self._max_waiting = max_waiting
         self._commands: deque[pb.NodeCommand] = deque()
         self._wake = asyncio.Event()
@@ -69,13 +73,26 @@ class Link:
         """What the door is to send, until the link ends. Raises what it was closed with."""
         while True:
             while self._commands:
-                yield self._commands.popleft()
+                yield self._next_message()
             if self.is_closed:
                 break
             self._wake.clear()
             await self._wake.wait()
         if self._error is not None:
             raise self._error
+
+    def _next_message(self) -> pb.NodeCommand:
+        """The next command; with those behind it, if the node takes them at once."""
+        first = self._commands.popleft()
+        if not self.takes_batches or not self._commands:
+            return first
+        batch, size_bytes = [first], first.ByteSize()
+        while self._commands and len(batch) < MAX_COMMANDS_IN_A_BATCH:
+            size_bytes += self._commands[0].ByteSize()
+            if size_bytes > MAX_BATCH_BYTES:
+                break
+            batch.append(self._commands.popleft())
+        return pb.NodeCommand(batch=batch) if len(batch) > 1 else first
 
     async def ask(
         self, make_command: Callable[[int], pb.NodeCommand], timeout_s: float

@@ -22,6 +22,7 @@ from redirector.wire.values import address_message, required
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from redirector.core.events import Event
     from redirector.core.figures import NodeFigures
     from redirector.links import Link
     from redirector.questions import Questions
@@ -56,8 +57,10 @@ class ClusterDoor(pb_grpc.ClusterServicer):
         """Serves one data server's stream until either side ends it."""
         link = self._runner.links.open()
         try:
-            hello = wire.hello(await _first(request_iterator), link.connection)
+            first = await _first(request_iterator)
+            hello = wire.hello(first, link.connection)
             link.node = hello.address.node
+            link.takes_batches = first.hello.takes_batches
             self._runner.tell(hello)
             reading = asyncio.create_task(self._read(request_iterator, link))
             try:
@@ -135,11 +138,8 @@ class ClusterDoor(pb_grpc.ClusterServicer):
         error: PackhorseError | None = None
         try:
             async for message in messages:
-                event = wire.event(message, link.connection)
-                if isinstance(event, wire.ANSWERS):
-                    link.answered(event)
-                else:
-                    self._runner.tell(event)
+                for one in message.batch or (message,):
+                    self._take(wire.event(one, link.connection), link)
         except PackhorseError as refusal:
             log.warning("data server %s is refused: %s", link.node, refusal)
             error = refusal
@@ -148,6 +148,12 @@ class ClusterDoor(pb_grpc.ClusterServicer):
             error = PackhorseError(INTERNAL_ERROR)
         finally:
             link.close(error)
+
+    def _take(self, event: Event | wire.Answer, link: Link) -> None:
+        if isinstance(event, wire.ANSWERS):
+            link.answered(event)
+        else:
+            self._runner.tell(event)
 
     def _packetizers_at(self, now_s: float) -> list[str]:
         self._packetizers = {

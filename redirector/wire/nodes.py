@@ -111,6 +111,7 @@ def command(order: instructions.NodeCommand) -> pb.NodeCommand:
                     heartbeat_s=order.heartbeat_s,
                     recall_lease_s=order.recall_lease_s,
                     redirector_epoch=order.redirector_epoch,
+                    takes_batches=True,
                 )
             )
         case instructions.SendInventory():

@@ -41,6 +41,21 @@ async def test_commands_come_out_in_order() -> None:
     assert sent == ["1", "2"]
 
 
+async def test_a_node_that_takes_batches_gets_what_waits_at_once_and_in_order() -> None:
+    link = Link(1)
+    link.takes_batches = True
+    for number in range(150):
+        link.send(cancel(str(number)))
+    link.send(pb.NodeCommand(set_pins=pb.SetPins(files=[pb.FilePins(lfn="/" + "a" * (1 << 20))])))
+    link.close()
+    async with aclosing(link.commands()) as commands:
+        messages = [command async for command in commands]
+    assert [len(message.batch) for message in messages] == [100, 50, 0]
+    told = [one.cancel_recall.recall_id for message in messages for one in message.batch]
+    assert told == [str(number) for number in range(150)]
+    assert messages[-1].HasField("set_pins"), "a large command goes alone"
+
+
 async def test_a_link_closed_with_an_error_sends_nothing_more() -> None:
     link = Link(1)
     link.send(cancel("1"))
