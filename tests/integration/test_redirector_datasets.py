@@ -166,7 +166,7 @@ async def test_a_group_has_a_quota_on_registered_bytes(tmp_path: Path) -> None:
     async with HeadSite(tmp_path, more=more) as site:
         big = [pb.DatasetFile(lfn=A, size_bytes=90_000)]
         await site.register("one", big, group="higgs")
-        with pytest.raises(QuotaExceeded, match="100 KB") as caught:
+        with pytest.raises(QuotaExceeded, match="100 kB") as caught:
             await site.register("two", files_of([B, C]), group="higgs")
         for figure in ("90.0 KB", "20.0 KB", "files of unknown size: 2"):
             assert figure in str(caught.value)
