@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from packetizer.core import events as ev
+from packetizer.core.desk import Tuning
 from packetizer.core.events import FailureKind, Offline
 from packetizer.core.figures import SessionState
 from packetizer.core.files import FileSpec
-from tests.support.packetizer_desk import SESSION, TREE, DeskWorld, Tuning, lfn, two_nodes
+from tests.support.packetizer_desk import SESSION, TREE, DeskWorld, lfn, two_nodes
 
 if TYPE_CHECKING:
     from packetizer.core.instructions import BadRange, KeepCommit
@@ -75,7 +76,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.epoch = 0
         self.names = 0
         self.workers: dict[str, ModelWorker] = {}
-        self.online = dict.fromkeys(range(FILES), ("n1",))
+        self.online: dict[int, tuple[str, ...]] = dict.fromkeys(range(FILES), ("n1",))
         self.now_s = 1000.0
         self.start()
 
@@ -233,7 +234,7 @@ class SessionMachine(RuleBasedStateMachine):
         event = replace(worker.last, commit_id=number)
         if not event.lease_ids and not event.supersedes:
             return  # such a commit says nothing, and may be said as often as one likes
-        worker.offered[number] = (event, tuple(event.supersedes), event.payload)  # type: ignore[arg-type]
+        worker.offered[number] = (event, tuple(event.supersedes), event.payload)  # type: ignore[assignment]
         self.send(worker, 0, event)
 
     @precondition(lambda self: self.workers)

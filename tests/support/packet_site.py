@@ -19,8 +19,8 @@ from common.grpc_client import answers_from, call, open_channel
 from common.service import NamedTasks
 from packetizer.service import PacketizerService
 from protos.packhorse.v1 import packetizer_pb2 as pb
+from protos.packhorse.v1 import packetizer_pb2_grpc as pb_grpc
 from protos.packhorse.v1 import redirector_pb2, types_pb2
-from protos.packhorse.v1.packetizer_pb2_grpc import PacketizerStub
 from redirector.service import RedirectorService
 from tests.support.cluster import free_port
 from tests.support.fake_node import FakeNode
@@ -204,23 +204,23 @@ class PacketSite:
     # --- clients -------------------------------------------------------------------------
 
     @property
-    def stub(self) -> PacketizerStub:
+    def stub(self) -> pb_grpc.PacketizerAsyncStub:
         """Its door."""
         if self._channel is None:
             self._channel = open_channel(self.address)
-        return PacketizerStub(self._channel)  # type: ignore[return-value]
+        return pb_grpc.PacketizerStub(self._channel)
 
     async def open(self, dataset: str = "d", **wishes: object) -> str:
         """Opens a session."""
         wishes.setdefault("function", b"whatever it is")
         request = pb.OpenSessionRequest(dataset=dataset, **wishes)  # type: ignore[arg-type]
-        return (await call(self.stub.OpenSession(request))).session_id  # type: ignore[arg-type]
+        return (await call(self.stub.OpenSession(request))).session_id
 
     async def statuses(self, session_id: str) -> AsyncIterator[pb.SessionStatus]:
         """What a watcher hears."""
         with answers_from():
             request = pb.WatchSessionRequest(session_id=session_id)
-            async for status in self.stub.WatchSession(request):  # type: ignore[attr-defined]
+            async for status in self.stub.WatchSession(request):
                 yield status
 
     async def status(self, session_id: str) -> pb.SessionStatus:
@@ -247,16 +247,14 @@ class PacketSite:
         """The results that stand."""
         request = pb.GetResultsRequest(session_id=session_id)
         with answers_from():
-            return [part.result async for part in self.stub.GetResults(request)]  # type: ignore[attr-defined]
+            return [part.result async for part in self.stub.GetResults(request)]
 
     async def records(self, session_id: str) -> list[pb.PacketRecord]:
         """How every packet went."""
         request = pb.GetRecordsRequest(session_id=session_id)
         with answers_from():
             return [
-                record
-                async for reply in self.stub.GetRecords(request)  # type: ignore[attr-defined]
-                for record in reply.records
+                record async for reply in self.stub.GetRecords(request) for record in reply.records
             ]
 
     def worker(self, name: str = "w1", host: str = "host of n1", **hello: object) -> ScriptedWorker:

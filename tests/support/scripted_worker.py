@@ -17,7 +17,7 @@ from protos.packhorse.v1 import packetizer_pb2 as pb
 from protos.packhorse.v1.packetizer_pb2_grpc import PacketizerStub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from common.errors import PackhorseError
 
@@ -189,7 +189,7 @@ class ScriptedWorker:
                     self.is_gone = True
                     self._news.notify_all()
 
-    async def _messages(self):  # type: ignore[no-untyped-def]
+    async def _messages(self) -> AsyncIterator[pb.WorkerMessage]:
         yield pb.WorkerMessage(hello=self._hello)
         outgoing = self._outgoing
         while (message := await outgoing.get()) is not None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from packetizer.core import events as ev
+from packetizer.core.desk import Tuning
 from packetizer.core.events import FailureKind
 from packetizer.core.figures import SessionState
 from packetizer.core.nodes import NodeSeen
-from tests.support.packetizer_desk import SESSION, DeskWorld, Tuning, lfn, two_nodes
+from tests.support.packetizer_desk import SESSION, DeskWorld, lfn, two_nodes
 
 
 @pytest.fixture

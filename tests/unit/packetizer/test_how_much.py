@@ -6,8 +6,9 @@ import heapq
 
 import pytest
 
+from packetizer.core.desk import Tuning
 from packetizer.core.nodes import NodeSeen
-from tests.support.packetizer_desk import DeskWorld, Tuning, two_nodes
+from tests.support.packetizer_desk import DeskWorld, two_nodes
 
 ENTRIES = 1_000_000
 

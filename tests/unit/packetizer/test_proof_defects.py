@@ -8,11 +8,12 @@ from __future__ import annotations
 import pytest
 
 from packetizer.core import events as ev
+from packetizer.core.desk import Tuning
 from packetizer.core.figures import SessionState
 from packetizer.core.files import FileSpec
 from packetizer.core.nodes import NodeSeen
 from packetizer.core.ranges import Ranges
-from tests.support.packetizer_desk import DeskWorld, Tuning, lfn, two_nodes
+from tests.support.packetizer_desk import DeskWorld, lfn, two_nodes
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def test_a_lease_goes_its_ways() -> None:
     assert ledger.give_back(2) == (40, 60)
     assert ledger.condemn(3) == (60, 100)
     ledger.check()
-    assert not ledger.settled
+    assert list(ledger.free) == [(40, 60)]
     ledger.lease(4, 40, 60)
     assert ledger.set_aside(4) == (40, 60)
     ledger.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,7 @@ from protos.packhorse.v1 import packetizer_pb2 as pb
 from tests.support.packetizer_desk import SESSION, TREE, DeskWorld, lfn, two_nodes
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -274,6 +276,10 @@ async def test_a_session_that_is_done_cannot_be_resumed(
         await store.resume(SESSION)
 
 
+def count_rows(table: str, connection: sqlite3.Connection) -> int:
+    return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
 async def test_what_is_forgotten_leaves_nothing(database: Database, world: DeskWorld) -> None:
     store = Store(database)
     await store.add(new_session())
@@ -288,11 +294,7 @@ async def test_what_is_forgotten_leaves_nothing(database: Database, world: DeskW
     )
     await store.forget(SESSION)
     for table in ("sessions", "functions", "files", "commits", "results", "bad_ranges"):
-        left = await database.read(
-            lambda connection, table=table: connection.execute(
-                f"SELECT count(*) FROM {table}"
-            ).fetchone()[0]
-        )
+        left = await database.read(partial(count_rows, table))
         assert left == 0, table
     with pytest.raises(NotFound):
         await store.function(SESSION)
