@@ -12,7 +12,7 @@ from tests.support.patience import eventually
 from tests.support.processes import is_alive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import packhorse
 
@@ -124,8 +124,13 @@ def replicas(pool: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def staging_site(folder: Path, quota: str = "2MB", **redirector: object) -> Iterator[StagingSite]:
-    """Runs such a site; nothing of it is left at the end."""
+def staging_site(
+    folder: Path,
+    quota: str = "2MB",
+    packetizer: Mapping[str, object] | None = None,
+    **redirector: object,
+) -> Iterator[StagingSite]:
+    """Runs such a site, with a packetizer if it is told how; nothing of it is left at the end."""
     script = install(SCRIPTS, folder) / "xrootd-stage.sh"
     (folder / "gates").mkdir()
     cluster = Cluster(
@@ -134,7 +139,7 @@ def staging_site(folder: Path, quota: str = "2MB", **redirector: object) -> Iter
         stagecmd=[str(script)],
         statcmd=STATCMD,
         redirector={"attempts": 3, "backoff": "50ms", **redirector},
-        packetizer=None,
+        packetizer=packetizer,
     )
     with running(cluster), cluster.connect() as site:
         until_joined(site, len(NODES))
