@@ -99,6 +99,7 @@ class Site:
 
     def break_things(self, until_s: float, mean_s: float) -> None:
         """Plans faults at random moments, of random kinds, until a time from now."""
+        self.world.after(until_s, self._unreachable.clear)
         at_s = self.world.delay_s(mean_s)
         while at_s < until_s:
             self.world.after(at_s, self._break_something)
