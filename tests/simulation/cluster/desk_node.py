@@ -269,7 +269,9 @@ class DeskNode:
                 self._later(COMMIT_S, lambda: self._keep_end(figures))
             case do.LocateFiles(lfns=lfns):
                 for lfn in lfns:
-                    self._later(self._world.delay_s(0.005), lambda lfn=lfn: self._tell_standing(lfn))  # type: ignore[misc]
+                    self._later(
+                        self._world.delay_s(0.005), lambda lfn=lfn: self._tell_standing(lfn)
+                    )  # type: ignore[misc]
             case do.DescribeFiles(lfns=lfns):
                 for lfn in lfns:
                     self._later(self._world.delay_s(0.02), lambda lfn=lfn: self._describe(lfn))  # type: ignore[misc]
