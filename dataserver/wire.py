@@ -119,6 +119,7 @@ def recall_ended(told: TellEnded) -> pb.NodeMessage:
         total_s=told.total_s,
         exit_code=told.ran.exit_code or 0,
         output_tail=told.ran.output,
+        arrived_bytes=told.arrived_bytes,
     )
     if told.failure is not None:
         ended.failure.error_class = _ERROR_CLASSES[told.failure.kind]

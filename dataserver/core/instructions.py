@@ -77,6 +77,7 @@ class TellEnded:
     checksum: Checksum | None
     ran: Ran
     total_s: float
+    arrived_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -385,6 +385,7 @@ class Staging:
                 recall.checksum,
                 recall.ran,
                 now_s - recall.accepted_s,
+                recall.bytes_done,
             )
         )
 

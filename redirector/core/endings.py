@@ -93,10 +93,8 @@ class Endings:
             case ErrorClass.NOT_FOUND | ErrorClass.PERMANENT:
                 self.fail(recall, failure, now_s)
             case ErrorClass.NO_SPACE:
-                node.full_for_bytes = recall.reserved_bytes
-                recall.least_bytes = _MORE_ROOM * recall.reserved_bytes
-                node.full_until_s = now_s + books.settings.backoff_s
-                self._set_back(recall, node, now_s)
+                arrived_bytes = event.arrived_bytes if event is not None else 0
+                self._found_no_room(recall, node, arrived_bytes, now_s)
             case ErrorClass.CANCELLED:
                 self._set_back(recall, node, now_s)
             case ErrorClass.TRANSIENT:
@@ -120,8 +118,11 @@ class Endings:
         self._settling.failed(lfn, failure.reason, now_s)
 
     def too_large(self, recall: Recall, largest_bytes: int, now_s: float) -> None:
-        """Fails a recall that no pool could ever hold."""
-        size, largest = wording.size(recall.size_bytes), wording.size(largest_bytes)
+        """Fails a recall that no pool could ever hold, even if all of its size is not known."""
+        size = wording.size(recall.size_bytes or recall.arrived_bytes)
+        if not recall.size_bytes:
+            size += " so far"
+        largest = wording.size(largest_bytes)
         reason = f"its {size} are more than any pool can hold (the largest: {largest})"
         self.fail(recall, Failure(ErrorClass.PERMANENT, reason), now_s)
 
@@ -140,6 +141,19 @@ class Endings:
             renewed.size_bytes, renewed.checksum = recall.size_bytes, recall.checksum
 
     # --- inside ---
+
+    def _found_no_room(self, recall: Recall, node: Node, arrived_bytes: int, now_s: float) -> None:
+        """A run ended because its node had no room; another try needs more, or another node."""
+        books = self._books
+        recall.arrived_bytes = max(recall.arrived_bytes, arrived_bytes)
+        largest_bytes = books.nodes.largest_quota_bytes()
+        if recall.arrived_bytes > largest_bytes > 0:
+            self.too_large(recall, largest_bytes, now_s)
+            return
+        node.full_for_bytes = recall.reserved_bytes
+        recall.least_bytes = _MORE_ROOM * recall.reserved_bytes
+        node.full_until_s = now_s + books.settings.backoff_s
+        self._set_back(recall, node, now_s)
 
     def _failed_once_more(self, recall: Recall, node: Node, failure: Failure, now_s: float) -> None:
         recall.failures += 1

@@ -113,6 +113,7 @@ class RecallEnded:
     total_s: float = 0.0
     exit_code: int = 0
     output_tail: str = ""
+    arrived_bytes: int = 0
 
 
 # --- from clients and admins --------------------------------------------------

@@ -184,12 +184,14 @@ class Node:
 
         That is at most an even share of the quota, or nothing would ever be staged
         into pools smaller than the assumption; unless it proved too little before. Then
-        it may take all that is not pinned, but waits for no pin to go.
+        it may take all that is not pinned, but waits for no pin to go, unless more than
+        that has come already.
         """
         if recall.size_bytes:
             return recall.size_bytes
         usual_bytes = min(assumed_bytes, self.quota_bytes // (2 * self.recall_slots))
-        return max(usual_bytes, min(recall.least_bytes, self.unpinned_bytes))
+        likely_bytes = min(recall.least_bytes, self.unpinned_bytes)
+        return max(usual_bytes, likely_bytes, recall.arrived_bytes)
 
     @property
     def unpinned_bytes(self) -> int:

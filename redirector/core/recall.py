@@ -55,6 +55,7 @@ class Recall:
     """The mutable figures of one recall; a million may be queued, so they are few."""
 
     __slots__ = (
+        "arrived_bytes",
         "attempt",
         "awaiting_publish",
         "bytes_done",
@@ -89,7 +90,10 @@ class Recall:
         self.priority = priority
         self.order = 0  # its place in the queue; see Recalls
         self.size_bytes = 0  # 0: unknown
-        self.least_bytes = 0  # while it is: what to reserve at least, less having been too little
+        # While it is: what to reserve at least, less having been too little, and the most
+        # that has come in any run.
+        self.least_bytes = 0
+        self.arrived_bytes = 0
         self.checksum: Checksum | None = None
         self.queued_s = queued_s
         self.waiting_since_s = queued_s  # when it last entered the queue

@@ -246,6 +246,7 @@ def _recall_ended(said: pb.RecallEnded, connection: int) -> events.RecallEnded:
         total_s=checked_number("RecallEnded: total_s", said.total_s),
         exit_code=said.exit_code,
         output_tail=said.output_tail,
+        arrived_bytes=checked_size("RecallEnded: arrived_bytes", said.arrived_bytes),
     )
 
 

@@ -1744,6 +1744,7 @@ class RecallEnded(_message.Message):
     TOTAL_S_FIELD_NUMBER: _builtins.int
     EXIT_CODE_FIELD_NUMBER: _builtins.int
     OUTPUT_TAIL_FIELD_NUMBER: _builtins.int
+    ARRIVED_BYTES_FIELD_NUMBER: _builtins.int
     recall_id: _builtins.str
     lfn: _builtins.str
     size_bytes: _builtins.int
@@ -1754,6 +1755,8 @@ class RecallEnded(_message.Message):
     """negative: killed by that signal"""
     output_tail: _builtins.str
     """last lines of the command's stderr"""
+    arrived_bytes: _builtins.int
+    """what had come by then, whatever the size is"""
     @_builtins.property
     def failure(self) -> _types_pb2.Failure:
         """unset: it was published"""
@@ -1772,10 +1775,11 @@ class RecallEnded(_message.Message):
         total_s: _builtins.float = ...,
         exit_code: _builtins.int = ...,
         output_tail: _builtins.str = ...,
+        arrived_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "command_s", b"command_s", "exit_code", b"exit_code", "failure", b"failure", "lfn", b"lfn", "output_tail", b"output_tail", "recall_id", b"recall_id", "size_bytes", b"size_bytes", "total_s", b"total_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrived_bytes", b"arrived_bytes", "checksum", b"checksum", "command_s", b"command_s", "exit_code", b"exit_code", "failure", b"failure", "lfn", b"lfn", "output_tail", b"output_tail", "recall_id", b"recall_id", "size_bytes", b"size_bytes", "total_s", b"total_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -322,6 +322,7 @@ class DiskNode:
                 failure or None,
                 ended.size_bytes or 0,
                 total_s=ended.total_s,
+                arrived_bytes=ended.arrived_bytes,
             )
         )
 

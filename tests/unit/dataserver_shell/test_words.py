@@ -72,12 +72,13 @@ def test_changes_carry_their_numbers_and_reasons() -> None:
 @pytest.mark.parametrize("kind", list(FailureKind))
 def test_every_kind_of_failure_has_its_class_on_the_wire(kind: FailureKind) -> None:
     told = instructions.TellEnded(
-        "r1", "/a", Failure(kind, "why"), None, None, events.Ran(1.0, 3, "tail"), 2.0
+        "r1", "/a", Failure(kind, "why"), None, None, events.Ran(1.0, 3, "tail"), 2.0, 70
     )
     ended = wire.recall_ended(told).recall_ended
     name = types_pb2.ErrorClass.Name(ended.failure.error_class)
     assert name == f"ERROR_CLASS_{kind.name}"
     assert (ended.failure.reason, ended.exit_code, ended.output_tail) == ("why", 3, "tail")
+    assert (ended.size_bytes, ended.arrived_bytes) == (0, 70)
 
 
 def test_an_end_without_failure_says_that_it_was_published() -> None:

@@ -173,6 +173,18 @@ def test_a_file_of_unknown_size_gets_more_room_when_it_had_too_little() -> None:
     assert site.start_of(site.wait(4.0), "/f").reserve_bytes == 4 * GB
 
 
+def test_what_has_come_of_a_file_is_needed_by_it_everywhere() -> None:
+    site = Site(HeadSettings(assumed_size_bytes=GB))
+    site.join("small", quota_bytes=10 * GB, load=load())
+    site.join("large", quota_bytes=100 * GB, load=load(used_bytes=99 * GB))
+    site.join("full", quota_bytes=100 * GB, load=load(pinned_bytes=95 * GB, used_bytes=99 * GB))
+    node, start = site.starts(site.stage("/f"))["/f"]
+    assert node == "small"
+    site.end("small", start, ErrorClass.NO_SPACE, "outgrew 10 GB", arrived_bytes=11 * GB)
+    node, start = site.starts(site.wait(4.0))["/f"]
+    assert (node, start.reserve_bytes) == ("large", 11 * GB)
+
+
 # --- the queue ------------------------------------------------------------------------
 
 

@@ -278,6 +278,16 @@ def test_a_file_that_turns_out_larger_than_any_pool_fails_when_that_is_known(sit
     assert site.head.request("r1").state is RequestState.FAILED
 
 
+def test_a_file_of_unknown_size_fails_once_more_has_come_than_any_pool_holds(site: Site) -> None:
+    start = site.start_of(site.stage("/f"), "/f")
+    done = site.end("disk1", start, ErrorClass.NO_SPACE, "outgrew it", arrived_bytes=101 * GB)
+    (settled,) = of_kind(done, SaveRequestFiles)
+    assert settled.files[0].reason == (
+        "its 101 GB so far are more than any pool can hold (the largest: 100 GB)"
+    )
+    assert site.head.request("r1").state is RequestState.FAILED
+
+
 # --- cancelling -------------------------------------------------------------------
 
 
