@@ -219,6 +219,20 @@ def test_a_file_larger_than_any_pool_is_refused_in_one_line(desk: StagingSite) -
     assert desk.ran_on(lfn) == []
 
 
+def test_sizes_that_nobody_can_tell_are_found_out_by_staging(tmp_path: Path) -> None:
+    with staging_site(tmp_path, quota="1MB", statcmd=None) as desk:
+        small = desk.archived(*(f"small{number}.root" for number in range(9)), size_bytes=300_000)
+        desk.site.stage(small).wait(PATIENCE_S)
+        (large,) = desk.archived("large.root", size_bytes=900_000)
+        desk.site.stage(large).wait(PATIENCE_S)
+        (larger,) = desk.archived("larger.root", size_bytes=1_000_001)
+        with pytest.raises(StageFailed, match="are more than any pool can hold"):
+            desk.site.stage(larger).wait(PATIENCE_S)
+        assert len(desk.ran_on(larger)) <= 4, "each try is given four times as much room"
+        for node in desk.site.nodes():
+            assert node.load.peak_used_bytes <= 1_000_000
+
+
 def test_an_archive_that_is_gone_fails_with_the_script_s_own_words_and_is_back_when_it_is_back(
     desk: StagingSite,
 ) -> None:

@@ -127,6 +127,7 @@ def replicas(pool: Path) -> list[str]:
 def staging_site(
     folder: Path,
     quota: str = "2MB",
+    statcmd: list[str] | None = STATCMD,
     packetizer: Mapping[str, object] | None = None,
     **redirector: object,
 ) -> Iterator[StagingSite]:
@@ -137,7 +138,7 @@ def staging_site(
         folder,
         [Node(name, quota) for name in NODES],
         stagecmd=[str(script)],
-        statcmd=STATCMD,
+        statcmd=statcmd,
         redirector={"attempts": 3, "backoff": "50ms", **redirector},
         packetizer=packetizer,
     )
