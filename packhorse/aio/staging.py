@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING
 
 from common.errors import StageFailed, TimedOut
 from common.grpc_client import call
-from packhorse.aio.streams import reconnecting, replies
+from packhorse.aio.streams import name_batches, reconnecting, replies
 from packhorse.values import FileState, RequestedFile, StageProgress, StageRequest
 from packhorse.values.convert import state_of
-from protos.packhorse.v1.redirector_pb2 import CancelRequest, ListRequestsRequest, WatchRequest
+from protos.packhorse.v1.redirector_pb2 import (
+    CancelRequest,
+    ListRequestsRequest,
+    LocateRequest,
+    WatchRequest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -131,20 +136,27 @@ class AsyncStaging:
     async def _final(self, tally: _Tally) -> StageProgress:
         """What the redirector says in the end: it has the last word, and the reasons."""
         requests = await self.requests(with_files=True)
-        problems = [
-            file
-            for request in requests
-            for file in request.file
-            if file.state not in {FileState.ONLINE, FileState.CORRUPT} and file.reason
-        ]
+        files = [file for request in requests for file in request.file]
+        came = {FileState.ONLINE, FileState.CORRUPT}
+        problems = [file for file in files if file.state not in came and file.reason]
+        # A request may end before anybody watches it: those files' sizes are asked for.
+        unseen = [file.lfn for file in files if file.state in came and not tally.saw(file.lfn)]
         return StageProgress(
             files=sum(request.files for request in requests),
             online=sum(request.done for request in requests),
             failed=sum(request.failed for request in requests),
             cancelled=sum(request.cancelled for request in requests),
-            bytes_online=tally.bytes_online,
+            bytes_online=tally.bytes_online + await self._bytes_of(unseen),
             problems=tuple(problems),
         )
+
+    async def _bytes_of(self, lfns: Sequence[str]) -> int:
+        """The sizes of files that are online, summed."""
+        total_bytes = 0
+        for piece in name_batches(lfns):
+            located = self._connection.files.Locate(LocateRequest(lfns=piece))
+            total_bytes += sum((await call(located, self._connection.redirector_name)).size_bytes)
+        return total_bytes
 
 
 class _Tally:
@@ -170,6 +182,10 @@ class _Tally:
             self._online += 1
             self.bytes_online += event.size_bytes
         self._states[event.lfn] = now
+
+    def saw(self, lfn: str) -> bool:
+        """Whether the file was seen to come online, and its size counted."""
+        return self._states.get(lfn) is FileState.ONLINE
 
     def progress(self) -> StageProgress:
         """The count so far."""
