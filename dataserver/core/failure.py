@@ -13,7 +13,7 @@ class FailureKind(Enum):
     PERMANENT = "permanent"  # it would fail again
     TRANSIENT = "transient"  # it may work later, or elsewhere
     NO_SPACE = "no space"  # not on this node now
-    CANCELLED = "cancelled"  # nobody wanted it any more
+    CANCELLED = "cancelled"  # nobody wanted it any more, or this node had to stop it
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from dataserver.core.pool import Pool
     from dataserver.core.recall import Recall
 
-CLOSING: Final = Failure(FailureKind.TRANSIENT, "this data server is being stopped")
+CLOSING: Final = Failure(FailureKind.CANCELLED, "this data server is being stopped")
 
 
 def lease_ended(silence_s: float) -> Failure:
     """The redirector is out of touch for too long."""
     return Failure(
-        FailureKind.TRANSIENT,
+        FailureKind.CANCELLED,
         f"out of touch with the redirector for {wording.duration(silence_s)}; "
         "it may have given the recall to another node",
     )

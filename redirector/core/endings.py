@@ -3,8 +3,9 @@
 - A file that comes online by whatever way ends its recall.
 - What the archive does not have, or fails for good, is told at once.
 - A transient failure is tried again, with a growing wait and rather on another
-  node, up to a number of attempts. Having found no room, or having been stopped
-  by its node, is not counted: such a recall waits, and is reported as waiting.
+  node, up to a number of attempts. Having found no room, having been stopped by
+  its node, or having been lost with it, is not counted: such a recall waits, and is
+  reported as waiting. Servers may be killed and restarted as often as it takes.
 """
 
 from __future__ import annotations
@@ -79,9 +80,9 @@ class Endings:
         now_s: float,
         event: RecallEnded | None = None,
         *,
-        blame_node: bool = True,
+        node_went: bool = False,
     ) -> None:
-        """A run has failed: its recall is tried again, or fails for good."""
+        """A run has failed, or went with its node: its recall is tried again, or fails for good."""
         books = self._books
         node = recall.node
         assert node is not None
@@ -95,12 +96,11 @@ class Endings:
             case ErrorClass.NO_SPACE:
                 arrived_bytes = event.arrived_bytes if event is not None else 0
                 self._found_no_room(recall, node, arrived_bytes, now_s)
-            case ErrorClass.CANCELLED:
-                self._set_back(recall, node, now_s)
-            case ErrorClass.TRANSIENT:
-                if blame_node:
-                    self._blame(node, now_s)
+            case ErrorClass.TRANSIENT if not node_went:
+                self._blame(node, now_s)
                 self._failed_once_more(recall, node, failure, now_s)
+            case ErrorClass.TRANSIENT | ErrorClass.CANCELLED:
+                self._set_back(recall, node, now_s)
 
     def fail(self, recall: Recall, failure: Failure, now_s: float) -> None:
         """Fails a recall for good, and all who wait for it."""

@@ -155,7 +155,7 @@ class Staging:
                 self._endings.stopped(recall, now_s)
             else:
                 failure = Failure(ErrorClass.TRANSIENT, reason)
-                self._endings.run_failed(recall, failure, now_s, blame_node=False)
+                self._endings.run_failed(recall, failure, now_s, node_went=True)
 
     def _adopt(self, node: Node, run: RunningRecall, now_s: float) -> None:
         """A joining node runs a recall already."""

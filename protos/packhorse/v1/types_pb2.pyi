@@ -73,7 +73,7 @@ class _ErrorClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorClass
     ERROR_CLASS_NO_SPACE: _ErrorClass.ValueType  # 4
     """this node has no room now: try another one"""
     ERROR_CLASS_CANCELLED: _ErrorClass.ValueType  # 5
-    """nobody wanted it any more"""
+    """nobody wanted it any more, or its node had to stop it"""
 
 class ErrorClass(_ErrorClass, metaclass=_ErrorClassEnumTypeWrapper):
     """How bad an error is, and so what to do about it."""
@@ -88,7 +88,7 @@ ERROR_CLASS_TRANSIENT: ErrorClass.ValueType  # 3
 ERROR_CLASS_NO_SPACE: ErrorClass.ValueType  # 4
 """this node has no room now: try another one"""
 ERROR_CLASS_CANCELLED: ErrorClass.ValueType  # 5
-"""nobody wanted it any more"""
+"""nobody wanted it any more, or its node had to stop it"""
 Global___ErrorClass: _TypeAlias = ErrorClass  # noqa: Y015
 
 @_typing.final

@@ -228,7 +228,7 @@ def test_out_of_touch_for_most_of_the_lease_a_node_ends_its_own_recalls() -> Non
     only(node(ev.Tick()), do.StopStep)
     told = only(node(ev.Stopped("r/a")), do.TellEnded)
     assert told.failure is not None
-    assert told.failure.kind is FailureKind.TRANSIENT
+    assert told.failure.kind is FailureKind.CANCELLED
     assert "out of touch with the redirector for 48.1 s" in told.failure.reason
 
 

@@ -218,6 +218,19 @@ def test_having_found_no_room_does_not_use_up_attempts(site: Site) -> None:
     assert site.head.request("r1").state is RequestState.DONE
 
 
+def test_having_been_lost_with_its_node_does_not_use_up_attempts(site: Site) -> None:
+    done = site.stage("/f")
+    for boot in range(8):
+        site.start_of(done, "/f")
+        site.lose("disk1")
+        site.hello("disk1", boot=f"boot{boot + 2}")
+        done = site.inventory("disk1")
+        assert FileEventKind.RETRYING in kinds(done)
+        done = site.wait(400.0)
+    site.publish("disk1", site.start_of(done, "/f"))
+    assert site.head.request("r1").state is RequestState.DONE
+
+
 def test_a_run_its_node_stopped_of_its_own_accord_is_given_to_another(two: Site) -> None:
     done = two.stage("/f")
     first = two.node_of(done, "/f")
