@@ -36,7 +36,11 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_AS, (arguments.memory_bytes, arguments.memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    serve(sys.stdin.buffer, _own_stdout(), arguments.alarm_s)
+    try:
+        serve(sys.stdin.buffer, _own_stdout(), arguments.alarm_s)
+    except BrokenPipeError:
+        # The server was killed, so there is nobody left to answer or to complain to.
+        os._exit(0)
 
 
 def serve(requests: BinaryIO, answers: BinaryIO, alarm_s: int) -> None:
