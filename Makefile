@@ -44,7 +44,7 @@ docs: $(READY)
 
 protos: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group protos
-	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --mypy_out=. --grpc_python_out=. --mypy_grpc_out=. protos/packhorse/v1/*.proto
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I . --python_out=. --mypy_out=. --grpc_python_out=. --mypy_grpc_out=. protos/packhorse/v1/*.proto
 
 clean:
 	rm -rf $(VENV) build dist

@@ -35,6 +35,8 @@ def cross_check(
     if redirector is not None:
         states["redirector", "state"] = redirector.state
         doors["redirector", "listen"] = redirector.listen
+        if redirector.root_listen is not None:
+            doors["redirector", "root_listen"] = redirector.root_listen
     if packetizer is not None:
         states["packetizer", "state"] = packetizer.state
         doors["packetizer", "listen"] = packetizer.listen
@@ -80,11 +82,14 @@ def _doors_apart(doors: Mapping[KeyPath, str], nodes: Nodes) -> Iterator[Problem
     for (other_path, other), (path, listen) in combinations(doors.items(), 2):
         if listen == other and split_address(listen)[1] != 0:
             yield Problem(path, f"{listen} is {dotted(other_path)} already")
-    for (other_path, node), (path, same) in combinations(nodes.items(), 2):
-        fixed = split_address(same.listen)[1] != 0
-        if fixed and (node.host, node.listen) == (same.host, same.listen):
-            taken = dotted((*other_path, "listen"))
-            yield Problem((*path, "listen"), f"{same.listen} is {taken} already")
+    opened: dict[tuple[str, str], str] = {}
+    for path, node in nodes.items():
+        for key, listen in (("listen", node.listen), ("root_listen", node.root_listen)):
+            if split_address(listen)[1] == 0:
+                continue
+            taken = opened.setdefault((node.host, listen), dotted((*path, key)))
+            if taken != dotted((*path, key)):
+                yield Problem((*path, key), f"{listen} is {taken} already")
 
 
 def _exports_mapped(redirector: RedirectorConfig, mss: MssConfig) -> Iterator[Problem]:

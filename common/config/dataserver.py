@@ -17,6 +17,7 @@ from common.config.table import (
     PeerAddress,
     PositiveCount,
     PositiveSize,
+    RootUrl,
     Table,
 )
 from common.units import Percent, parse_percent, write_percent
@@ -45,6 +46,21 @@ class DataServerConfig(Table):
         None,
         description="The address others reach it at, if that is not where it listens. Default: "
         "the address it listens at, with the machine's host name for a wildcard one.",
+    )
+    root_listen: ListenAddress = Field(
+        "127.0.0.1:0",
+        description="Where its root:// door opens, to which the redirector's sends clients. Default: "
+        "any free port where `listen` is.",
+    )
+    root_advertise: PeerAddress | None = Field(
+        None,
+        description="The address clients reach that door at, if that is not where it listens. "
+        "Default: the address it listens at, with the machine's host name for a wildcard one.",
+    )
+    serve: RootUrl | None = Field(
+        None,
+        description="Where a stock XRootD server serves this pool's directory; the data server opens "
+        "no root:// door of its own then. See `docs/root-protocol.md`.",
     )
     redirector: PeerAddress = Field(
         description="The redirector's address. Default: `[redirector]` listen of the same file."

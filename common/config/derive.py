@@ -10,11 +10,14 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from common.address import callable_address
+from common.config.dataserver import DataServerConfig
 from common.config.redirector import RedirectorConfig
 
 if TYPE_CHECKING:
     from common.config.lines import KeyPath
     from common.config.places import Places
+
+_DATA_LISTEN = DataServerConfig.model_fields["listen"].default
 
 
 def fill_in(raw: dict[str, Any], nodes: dict[KeyPath, dict[str, Any]], places: Places) -> None:
@@ -33,6 +36,10 @@ def fill_in(raw: dict[str, Any], nodes: dict[KeyPath, dict[str, Any]], places: P
             )
         if "host" not in node:
             places.derived[(*path, "host")] = "this machine's host name"
+        if "root_listen" not in node:
+            host = str(node.get("listen", _DATA_LISTEN)).rpartition(":")[0]
+            node["root_listen"] = f"{host}:0"
+            places.derived[(*path, "root_listen")] = "any free port where listen is"
     packetizer = raw.get("packetizer")
     clients = dict(nodes)
     if isinstance(packetizer, dict):

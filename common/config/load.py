@@ -21,6 +21,7 @@ from common.config.model import (
     MssConfig,
     PacketizerConfig,
     RedirectorConfig,
+    RootConfig,
     SiteConfig,
     Table,
 )
@@ -30,7 +31,7 @@ from common.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-TABLES = ("mss", "redirector", "dataserver", "packetizer")
+TABLES = ("mss", "redirector", "dataserver", "packetizer", "root")
 SomeTable = TypeVar("SomeTable", bound=Table)
 
 
@@ -59,6 +60,7 @@ class LoadedConfig:
             (("redirector",), self.site.redirector),
             *((path, self.site.dataservers[name]) for name, path in self.nodes.items()),
             (("packetizer",), self.site.packetizer),
+            (("root",), self.site.root),
         ]
         for path, table in tables:
             if table is not None:
@@ -80,6 +82,7 @@ def load(path: str | os.PathLike[str], env: Mapping[str, str] = os.environ) -> L
     mss = reader.table(raw, "mss", MssConfig)
     redirector = reader.table(raw, "redirector", RedirectorConfig)
     packetizer = reader.table(raw, "packetizer", PacketizerConfig)
+    root = reader.read(("root",), raw.get("root", {}), RootConfig)
     servers = {
         path: server
         for path, node in nodes.items()
@@ -93,12 +96,14 @@ def load(path: str | os.PathLike[str], env: Mapping[str, str] = os.environ) -> L
         # A default taken from a mistaken key is mistaken too, which helps nobody to know.
         written = [problem for problem in problems if not places.is_derived(problem.key)]
         raise places.error(written or problems)
+    assert root is not None, "what is wrong with a table is a problem"
     by_name = {path[1] if len(path) == 2 else server.name: path for path, server in servers.items()}
     site = SiteConfig(
         mss=mss,
         redirector=redirector,
         dataservers={str(name): servers[path] for name, path in by_name.items()},
         packetizer=packetizer,
+        root=root,
     )
     return LoadedConfig(file, site, places, {str(name): path for name, path in by_name.items()})
 

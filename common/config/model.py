@@ -8,6 +8,7 @@ from common.config.dataserver import DataServerConfig
 from common.config.mss import MssConfig, NameRuleConfig
 from common.config.packetizer import PacketizerConfig
 from common.config.redirector import GroupConfig, RedirectorConfig
+from common.config.root import RootConfig
 from common.config.table import Table
 from common.names import NameMap
 
@@ -18,6 +19,7 @@ __all__ = [
     "NameRuleConfig",
     "PacketizerConfig",
     "RedirectorConfig",
+    "RootConfig",
     "SiteConfig",
     "Table",
 ]
@@ -37,6 +39,7 @@ class SiteConfig(Table):
         {}, description="Disk nodes, by the NAME of their tables."
     )
     packetizer: PacketizerConfig | None = Field(None, description="The work node.")
+    root: RootConfig = Field(RootConfig(), description="The root:// doors.")
 
     @property
     def mss(self) -> MssConfig:

@@ -7,7 +7,14 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from common.config.table import PositiveDuration, PositiveSize, StageCommand, StatCommand, Table
+from common.config.table import (
+    ListCommand,
+    PositiveDuration,
+    PositiveSize,
+    StageCommand,
+    StatCommand,
+    Table,
+)
 from common.errors import NameRefused
 from common.names import NameRule
 from common.units import parse_duration, parse_size
@@ -61,6 +68,12 @@ class MssConfig(Table):
         description="The command that asks the archive about one file (`{source}`, `{lfn}`) and prints "
         "its size and checksum as JSON. Without it sizes are learnt by staging; with a built-in `stagecmd` the "
         "file system is asked.",
+    )
+    listcmd: ListCommand | None = Field(
+        None,
+        description="The command that lists one directory of the archive (`{source}`, `{lfn}`) and prints a "
+        "line of JSON for each entry. Without it only what is on disk is listed; with a built-in `stagecmd` "
+        "the file system is asked. See `docs/stage-command.md`.",
     )
     names: list[NameRuleConfig] = Field(
         min_length=1,

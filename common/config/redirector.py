@@ -11,6 +11,7 @@ from common.config.table import (
     Export,
     Label,
     ListenAddress,
+    PeerAddress,
     PositiveCount,
     PositiveDuration,
     PositiveSize,
@@ -35,6 +36,16 @@ class RedirectorConfig(Table):
         "127.0.0.1:1213",
         description="Where its gRPC door opens. The default serves this machine only; a site of "
         'several machines writes `"0.0.0.0:1213"`.',
+    )
+    root_listen: ListenAddress | None = Field(
+        None,
+        description="Where its root:// door opens, for XRootD clients; their usual port is 1094, as "
+        'in `"127.0.0.1:1094"`.',
+    )
+    root_advertise: PeerAddress | None = Field(
+        None,
+        description="The address clients reach that door at, if that is not where it listens. "
+        "Default: the address it listens at, with the machine's host name for a wildcard one.",
     )
     state: AbsolutePath = Field(
         description="The directory of its database: stage requests, pins and datasets. On a local "

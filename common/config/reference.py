@@ -12,6 +12,7 @@ from common.config.model import (
     NameRuleConfig,
     PacketizerConfig,
     RedirectorConfig,
+    RootConfig,
 )
 from common.units import Written
 
@@ -28,6 +29,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("### `[redirector.groups.NAME]`", GroupConfig),
     ("## `[dataserver]` or `[dataserver.NAME]`", DataServerConfig),
     ("## `[packetizer]`", PacketizerConfig),
+    ("## `[root]`", RootConfig),
 )
 
 INTRODUCTION = """\
@@ -51,6 +53,7 @@ as the file says. `packhorse config show` prints every value in force and where 
 | percent | `"95%"` | always with the sign |
 | HOST:PORT | `"head.example.org:1213"`, `"[::1]:1213"` | |
 | name | `"disk1"` | up to 64 letters, digits, `.`, `_` and `-` |
+| root URL | `"root://disk1.example.org:1094"` | |
 | path | `"/data/disk1"` | absolute; no variables are expanded |
 | list of words | `["cp", "{{source}}", "{{target}}"]` | a program and its arguments, run as they are and never through a shell |
 
@@ -116,7 +119,7 @@ def _default(name: str, field: FieldInfo, model: type[BaseModel]) -> str:
         return ""
     if field.is_required():
         return "**required**"
-    if field.default is None or field.default == {}:
+    if field.default is None or field.default in ({}, []):
         return "none"
     defaults = model.model_construct().model_dump(mode="json", include={name})
     return f"`{json.dumps(defaults[name])}`"

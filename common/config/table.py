@@ -118,6 +118,15 @@ def _stage_command(value: object) -> list[str] | str:
     return argv
 
 
+def _root_url(value: object) -> str:
+    """HOST:PORT out of root://HOST:PORT."""
+    scheme, slashes, address = str(value).partition("://")
+    if scheme not in {"root", "xroot"} or not slashes:
+        raise ValueError(f'{value!r} is not written like "root://disk1.example.org:1094"')
+    address = address.rstrip("/")
+    return str(_peer_address(address if ":" in address else f"{address}:1094"))
+
+
 def _stat_command(value: object) -> list[str]:
     argv = _argv(value)
     used = _placeholders(argv)
@@ -137,6 +146,8 @@ AbsolutePath = Annotated[Path, Written("path"), BeforeValidator(_absolute_path)]
 ListenAddress = Annotated[str, Written("HOST:PORT"), BeforeValidator(_listen_address)]
 #: Where somebody else's door is.
 PeerAddress = Annotated[str, Written("HOST:PORT"), BeforeValidator(_peer_address)]
+#: Where another program's root:// door is.
+RootUrl = Annotated[str, Written("root URL"), BeforeValidator(_root_url)]
 #: A directory of the name space.
 Export = Annotated[str, Written("directory"), BeforeValidator(_export)]
 #: A name that appears in addresses, tables and file names.
@@ -147,3 +158,4 @@ StageCommand = Annotated[
     list[str] | str, Written('list of words, or `"builtin"`'), PlainValidator(_stage_command)
 ]
 StatCommand = Annotated[list[str], Written("list of words"), PlainValidator(_stat_command)]
+ListCommand = Annotated[list[str], Written("list of words"), PlainValidator(_stat_command)]

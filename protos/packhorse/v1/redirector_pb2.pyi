@@ -1403,6 +1403,9 @@ class NodeMessage(_message.Message):
     EXAMINED_FIELD_NUMBER: _builtins.int
     PURGE_PLAN_FIELD_NUMBER: _builtins.int
     EVICTED_FIELD_NUMBER: _builtins.int
+    LISTED_FIELD_NUMBER: _builtins.int
+    REPLICA_STATS_FIELD_NUMBER: _builtins.int
+    CLAIM_ENDED_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
@@ -1425,6 +1428,12 @@ class NodeMessage(_message.Message):
     @_builtins.property
     def evicted(self) -> Global___Evicted: ...
     @_builtins.property
+    def listed(self) -> Global___Listed: ...
+    @_builtins.property
+    def replica_stats(self) -> Global___ReplicaStats: ...
+    @_builtins.property
+    def claim_ended(self) -> Global___ClaimEnded: ...
+    @_builtins.property
     def batch(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeMessage]:
         """Instead of a message of its own: several in their order, for a message costs
         more than most of what it says. Only to a redirector that takes batches.
@@ -1443,13 +1452,16 @@ class NodeMessage(_message.Message):
         examined: Global___Examined | None = ...,
         purge_plan: Global___PurgePlan | None = ...,
         evicted: Global___Evicted | None = ...,
+        listed: Global___Listed | None = ...,
+        replica_stats: Global___ReplicaStats | None = ...,
+        claim_ended: Global___ClaimEnded | None = ...,
         batch: _abc.Iterable[Global___NodeMessage] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "described", b"described", "evicted", b"evicted", "examined", b"examined", "heartbeat", b"heartbeat", "hello", b"hello", "inventory", b"inventory", "message", b"message", "purge_plan", b"purge_plan", "recall_ended", b"recall_ended", "recall_progress", b"recall_progress"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "claim_ended", b"claim_ended", "described", b"described", "evicted", b"evicted", "examined", b"examined", "heartbeat", b"heartbeat", "hello", b"hello", "inventory", b"inventory", "listed", b"listed", "message", b"message", "purge_plan", b"purge_plan", "recall_ended", b"recall_ended", "recall_progress", b"recall_progress", "replica_stats", b"replica_stats"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "changes", b"changes", "described", b"described", "evicted", b"evicted", "examined", b"examined", "heartbeat", b"heartbeat", "hello", b"hello", "inventory", b"inventory", "message", b"message", "purge_plan", b"purge_plan", "recall_ended", b"recall_ended", "recall_progress", b"recall_progress"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "changes", b"changes", "claim_ended", b"claim_ended", "described", b"described", "evicted", b"evicted", "examined", b"examined", "heartbeat", b"heartbeat", "hello", b"hello", "inventory", b"inventory", "listed", b"listed", "message", b"message", "purge_plan", b"purge_plan", "recall_ended", b"recall_ended", "recall_progress", b"recall_progress", "replica_stats", b"replica_stats"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "inventory", "changes", "heartbeat", "recall_progress", "recall_ended", "described", "examined", "purge_plan", "evicted"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "inventory", "changes", "heartbeat", "recall_progress", "recall_ended", "described", "examined", "purge_plan", "evicted", "listed", "replica_stats", "claim_ended"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -1469,6 +1481,8 @@ class Hello(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
     TAKES_BATCHES_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
+    SERVED_BY_OTHERS_FIELD_NUMBER: _builtins.int
     boot_epoch: _builtins.str
     """Made anew at every start of the data server; orders nothing, only differs."""
     pool_id: _builtins.str
@@ -1483,11 +1497,19 @@ class Hello(_message.Message):
     """asked for in its configuration"""
     takes_batches: _builtins.bool
     """of commands"""
+    served_by_others: _builtins.bool
+    """Its root:// door is another program's, which tells of no use: the redirector tells
+    the node whom it sends there.
+    """
     @_builtins.property
     def address(self) -> _types_pb2.NodeAddress: ...
     @_builtins.property
     def running(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunningRecall]:
         """of an earlier stream under this epoch"""
+
+    @_builtins.property
+    def claims(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """names that clients write under there now"""
 
     def __init__(
         self,
@@ -1502,10 +1524,12 @@ class Hello(_message.Message):
         version: _builtins.str = ...,
         drain: _builtins.bool = ...,
         takes_batches: _builtins.bool = ...,
+        claims: _abc.Iterable[_builtins.str] | None = ...,
+        served_by_others: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "boot_epoch", b"boot_epoch", "drain", b"drain", "max_files", b"max_files", "pool_id", b"pool_id", "quota_bytes", b"quota_bytes", "recall_slots", b"recall_slots", "running", b"running", "takes_batches", b"takes_batches", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "boot_epoch", b"boot_epoch", "claims", b"claims", "drain", b"drain", "max_files", b"max_files", "pool_id", b"pool_id", "quota_bytes", b"quota_bytes", "recall_slots", b"recall_slots", "running", b"running", "served_by_others", b"served_by_others", "takes_batches", b"takes_batches", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1871,11 +1895,17 @@ class ArchiveFile(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     CHECKSUM_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    MTIME_UNIX_S_FIELD_NUMBER: _builtins.int
+    IS_DIRECTORY_FIELD_NUMBER: _builtins.int
     lfn: _builtins.str
     presence: Global___ArchiveFile.Presence.ValueType
     size_bytes: _builtins.int
     """0: unknown"""
     reason: _builtins.str
+    mtime_unix_s: _builtins.float
+    """0: unknown"""
+    is_directory: _builtins.bool
+    """there, but not a file: nothing that could be staged"""
     @_builtins.property
     def checksum(self) -> _types_pb2.Checksum: ...
     def __init__(
@@ -1886,14 +1916,183 @@ class ArchiveFile(_message.Message):
         size_bytes: _builtins.int = ...,
         checksum: _types_pb2.Checksum | None = ...,
         reason: _builtins.str = ...,
+        mtime_unix_s: _builtins.float = ...,
+        is_directory: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "lfn", b"lfn", "presence", b"presence", "reason", b"reason", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "is_directory", b"is_directory", "lfn", b"lfn", "mtime_unix_s", b"mtime_unix_s", "presence", b"presence", "reason", b"reason", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ArchiveFile: _TypeAlias = ArchiveFile  # noqa: Y015
+
+@_typing.final
+class Listed(_message.Message):
+    """What the archive has in one directory; an answer in pieces."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_ID_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    PRESENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    query_id: _builtins.int
+    last: _builtins.bool
+    presence: Global___ArchiveFile.Presence.ValueType
+    """In the last piece: whether there is such a directory, and why that is not known."""
+    reason: _builtins.str
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArchiveEntry]: ...
+    def __init__(
+        self,
+        *,
+        query_id: _builtins.int = ...,
+        entries: _abc.Iterable[Global___ArchiveEntry] | None = ...,
+        last: _builtins.bool = ...,
+        presence: Global___ArchiveFile.Presence.ValueType = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "last", b"last", "presence", b"presence", "query_id", b"query_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Listed: _TypeAlias = Listed  # noqa: Y015
+
+@_typing.final
+class ArchiveEntry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    IS_DIRECTORY_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    MTIME_UNIX_S_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """in its directory: no slash"""
+    is_directory: _builtins.bool
+    size_bytes: _builtins.int
+    """of a file; 0: unknown"""
+    mtime_unix_s: _builtins.float
+    """0: unknown"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        is_directory: _builtins.bool = ...,
+        size_bytes: _builtins.int = ...,
+        mtime_unix_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_directory", b"is_directory", "mtime_unix_s", b"mtime_unix_s", "name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArchiveEntry: _TypeAlias = ArchiveEntry  # noqa: Y015
+
+@_typing.final
+class ReplicaStats(_message.Message):
+    """When replicas were last modified: columns. Names not held here are left out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_ID_FIELD_NUMBER: _builtins.int
+    LFNS_FIELD_NUMBER: _builtins.int
+    MTIME_UNIX_S_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    query_id: _builtins.int
+    last: _builtins.bool
+    @_builtins.property
+    def lfns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def mtime_unix_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def __init__(
+        self,
+        *,
+        query_id: _builtins.int = ...,
+        lfns: _abc.Iterable[_builtins.str] | None = ...,
+        mtime_unix_s: _abc.Iterable[_builtins.float] | None = ...,
+        last: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last", b"last", "lfns", b"lfns", "mtime_unix_s", b"mtime_unix_s", "query_id", b"query_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplicaStats: _TypeAlias = ReplicaStats  # noqa: Y015
+
+@_typing.final
+class ClaimEnded(_message.Message):
+    """Nobody writes under this name on this node any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LFN_FIELD_NUMBER: _builtins.int
+    lfn: _builtins.str
+    def __init__(
+        self,
+        *,
+        lfn: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lfn", b"lfn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimEnded: _TypeAlias = ClaimEnded  # noqa: Y015
+
+@_typing.final
+class ClaimNameRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    BOOT_EPOCH_FIELD_NUMBER: _builtins.int
+    LFN_FIELD_NUMBER: _builtins.int
+    REPLACES_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    boot_epoch: _builtins.str
+    lfn: _builtins.str
+    replaces: _builtins.bool
+    """The node holds a replica of this name, which the new content is to replace."""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        boot_epoch: _builtins.str = ...,
+        lfn: _builtins.str = ...,
+        replaces: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_epoch", b"boot_epoch", "lfn", b"lfn", "node", b"node", "replaces", b"replaces"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimNameRequest: _TypeAlias = ClaimNameRequest  # noqa: Y015
+
+@_typing.final
+class ClaimNameReply(_message.Message):
+    """Refused with ALREADY_EXISTS if the name is online elsewhere, FAILED_PRECONDITION if it
+    is being staged or written, or the node is not in touch.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimNameReply: _TypeAlias = ClaimNameReply  # noqa: Y015
 
 @_typing.final
 class PurgePlan(_message.Message):
@@ -1993,6 +2192,9 @@ class NodeCommand(_message.Message):
     MAKE_PURGE_PLAN_FIELD_NUMBER: _builtins.int
     EVICT_FIELD_NUMBER: _builtins.int
     HEARTBEAT_SEEN_FIELD_NUMBER: _builtins.int
+    LIST_ARCHIVE_FIELD_NUMBER: _builtins.int
+    STAT_REPLICAS_FIELD_NUMBER: _builtins.int
+    NOTE_USES_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
@@ -2015,6 +2217,12 @@ class NodeCommand(_message.Message):
     @_builtins.property
     def heartbeat_seen(self) -> Global___HeartbeatSeen: ...
     @_builtins.property
+    def list_archive(self) -> Global___ListArchive: ...
+    @_builtins.property
+    def stat_replicas(self) -> Global___StatReplicas: ...
+    @_builtins.property
+    def note_uses(self) -> Global___NoteUses: ...
+    @_builtins.property
     def batch(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeCommand]:
         """Instead of a command of its own: several in their order. Only to a node that
         takes batches.
@@ -2033,13 +2241,16 @@ class NodeCommand(_message.Message):
         make_purge_plan: Global___MakePurgePlan | None = ...,
         evict: Global___EvictFiles | None = ...,
         heartbeat_seen: Global___HeartbeatSeen | None = ...,
+        list_archive: Global___ListArchive | None = ...,
+        stat_replicas: Global___StatReplicas | None = ...,
+        note_uses: Global___NoteUses | None = ...,
         batch: _abc.Iterable[Global___NodeCommand] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_recall", b"cancel_recall", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "make_purge_plan", b"make_purge_plan", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_recall", b"cancel_recall", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "list_archive", b"list_archive", "make_purge_plan", b"make_purge_plan", "note_uses", b"note_uses", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "stat_replicas", b"stat_replicas", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "cancel_recall", b"cancel_recall", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "make_purge_plan", b"make_purge_plan", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "cancel_recall", b"cancel_recall", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "list_archive", b"list_archive", "make_purge_plan", b"make_purge_plan", "note_uses", b"note_uses", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "stat_replicas", b"stat_replicas", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["welcome", "send_inventory", "start_recall", "cancel_recall", "set_pins", "describe", "examine", "make_purge_plan", "evict", "heartbeat_seen"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["welcome", "send_inventory", "start_recall", "cancel_recall", "set_pins", "describe", "examine", "make_purge_plan", "evict", "heartbeat_seen", "list_archive", "stat_replicas", "note_uses"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -2076,6 +2287,7 @@ class Welcome(_message.Message):
     RECALL_LEASE_S_FIELD_NUMBER: _builtins.int
     REDIRECTOR_EPOCH_FIELD_NUMBER: _builtins.int
     TAKES_BATCHES_FIELD_NUMBER: _builtins.int
+    ROOT_ADDRESS_FIELD_NUMBER: _builtins.int
     heartbeat_s: _builtins.float
     recall_lease_s: _builtins.float
     """Out of touch for this long, the node stops its recalls: the redirector
@@ -2084,6 +2296,8 @@ class Welcome(_message.Message):
     redirector_epoch: _builtins.str
     takes_batches: _builtins.bool
     """of messages"""
+    root_address: _builtins.str
+    """HOST:PORT of the redirector's root:// door; "": it has none"""
     def __init__(
         self,
         *,
@@ -2091,10 +2305,11 @@ class Welcome(_message.Message):
         recall_lease_s: _builtins.float = ...,
         redirector_epoch: _builtins.str = ...,
         takes_batches: _builtins.bool = ...,
+        root_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_s", b"heartbeat_s", "recall_lease_s", b"recall_lease_s", "redirector_epoch", b"redirector_epoch", "takes_batches", b"takes_batches"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_s", b"heartbeat_s", "recall_lease_s", b"recall_lease_s", "redirector_epoch", b"redirector_epoch", "root_address", b"root_address", "takes_batches", b"takes_batches"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2323,6 +2538,76 @@ class MakePurgePlan(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MakePurgePlan: _TypeAlias = MakePurgePlan  # noqa: Y015
+
+@_typing.final
+class ListArchive(_message.Message):
+    """Asks what the archive has in a directory of the name space."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_ID_FIELD_NUMBER: _builtins.int
+    DIRECTORY_FIELD_NUMBER: _builtins.int
+    query_id: _builtins.int
+    directory: _builtins.str
+    """an LFN; "/" is the top"""
+    def __init__(
+        self,
+        *,
+        query_id: _builtins.int = ...,
+        directory: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directory", b"directory", "query_id", b"query_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListArchive: _TypeAlias = ListArchive  # noqa: Y015
+
+@_typing.final
+class StatReplicas(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_ID_FIELD_NUMBER: _builtins.int
+    LFNS_FIELD_NUMBER: _builtins.int
+    query_id: _builtins.int
+    @_builtins.property
+    def lfns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        query_id: _builtins.int = ...,
+        lfns: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lfns", b"lfns", "query_id", b"query_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatReplicas: _TypeAlias = StatReplicas  # noqa: Y015
+
+@_typing.final
+class NoteUses(_message.Message):
+    """Somebody was sent to these replicas, which are served by another program."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LFNS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lfns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        lfns: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lfns", b"lfns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NoteUses: _TypeAlias = NoteUses  # noqa: Y015
 
 @_typing.final
 class EvictFiles(_message.Message):

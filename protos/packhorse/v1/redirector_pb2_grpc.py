@@ -781,6 +781,11 @@ class ClusterStub:
                 request_serializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.AnnouncePacketizerRequest.SerializeToString,
                 response_deserializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.AnnouncePacketizerReply.FromString,
                 _registered_method=True)
+        self.ClaimName = channel.unary_unary(
+                '/packhorse.v1.Cluster/ClaimName',
+                request_serializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.ClaimNameRequest.SerializeToString,
+                response_deserializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.ClaimNameReply.FromString,
+                _registered_method=True)
         self.Status = channel.unary_unary(
                 '/packhorse.v1.Cluster/Status',
                 request_serializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.StatusRequest.SerializeToString,
@@ -824,6 +829,14 @@ class ClusterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ClaimName(self, request, context):
+        """A data server asks before it lets a client write under a name: one name has one
+        writer in the whole site. The claim lasts until ClaimEnded, or the node's recall lease.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Status(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -862,6 +875,11 @@ def add_ClusterServicer_to_server(servicer, server):
                     servicer.AnnouncePacketizer,
                     request_deserializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.AnnouncePacketizerRequest.FromString,
                     response_serializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.AnnouncePacketizerReply.SerializeToString,
+            ),
+            'ClaimName': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimName,
+                    request_deserializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.ClaimNameRequest.FromString,
+                    response_serializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.ClaimNameReply.SerializeToString,
             ),
             'Status': grpc.unary_unary_rpc_method_handler(
                     servicer.Status,
@@ -942,6 +960,33 @@ class Cluster:
             '/packhorse.v1.Cluster/AnnouncePacketizer',
             protos_dot_packhorse_dot_v1_dot_redirector__pb2.AnnouncePacketizerRequest.SerializeToString,
             protos_dot_packhorse_dot_v1_dot_redirector__pb2.AnnouncePacketizerReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimName(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/packhorse.v1.Cluster/ClaimName',
+            protos_dot_packhorse_dot_v1_dot_redirector__pb2.ClaimNameRequest.SerializeToString,
+            protos_dot_packhorse_dot_v1_dot_redirector__pb2.ClaimNameReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -251,6 +251,10 @@ class ClusterStub:
     """A data server's one stream. Its first message is Hello."""
     AnnouncePacketizer: _grpc.UnaryUnaryMultiCallable[_redirector_pb2.AnnouncePacketizerRequest, _redirector_pb2.AnnouncePacketizerReply]
     """A packetizer tells where it is, every few seconds."""
+    ClaimName: _grpc.UnaryUnaryMultiCallable[_redirector_pb2.ClaimNameRequest, _redirector_pb2.ClaimNameReply]
+    """A data server asks before it lets a client write under a name: one name has one
+    writer in the whole site. The claim lasts until ClaimEnded, or the node's recall lease.
+    """
     Status: _grpc.UnaryUnaryMultiCallable[_redirector_pb2.StatusRequest, _redirector_pb2.StatusReply]
     Drain: _grpc.UnaryUnaryMultiCallable[_redirector_pb2.DrainRequest, _redirector_pb2.DrainReply]
     PlanPurge: _grpc.UnaryUnaryMultiCallable[_redirector_pb2.PlanPurgeRequest, _redirector_pb2.PlanPurgeReply]
@@ -270,6 +274,10 @@ class ClusterAsyncStub(ClusterStub):
     """A data server's one stream. Its first message is Hello."""
     AnnouncePacketizer: _aio.UnaryUnaryMultiCallable[_redirector_pb2.AnnouncePacketizerRequest, _redirector_pb2.AnnouncePacketizerReply]  # type: ignore[assignment]
     """A packetizer tells where it is, every few seconds."""
+    ClaimName: _aio.UnaryUnaryMultiCallable[_redirector_pb2.ClaimNameRequest, _redirector_pb2.ClaimNameReply]  # type: ignore[assignment]
+    """A data server asks before it lets a client write under a name: one name has one
+    writer in the whole site. The claim lasts until ClaimEnded, or the node's recall lease.
+    """
     Status: _aio.UnaryUnaryMultiCallable[_redirector_pb2.StatusRequest, _redirector_pb2.StatusReply]  # type: ignore[assignment]
     Drain: _aio.UnaryUnaryMultiCallable[_redirector_pb2.DrainRequest, _redirector_pb2.DrainReply]  # type: ignore[assignment]
     PlanPurge: _aio.UnaryUnaryMultiCallable[_redirector_pb2.PlanPurgeRequest, _redirector_pb2.PlanPurgeReply]  # type: ignore[assignment]
@@ -298,6 +306,16 @@ class ClusterServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_redirector_pb2.AnnouncePacketizerReply, _abc.Awaitable[_redirector_pb2.AnnouncePacketizerReply]]:
         """A packetizer tells where it is, every few seconds."""
+
+    @_abc_1.abstractmethod
+    def ClaimName(
+        self,
+        request: _redirector_pb2.ClaimNameRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_redirector_pb2.ClaimNameReply, _abc.Awaitable[_redirector_pb2.ClaimNameReply]]:
+        """A data server asks before it lets a client write under a name: one name has one
+        writer in the whole site. The claim lasts until ClaimEnded, or the node's recall lease.
+        """
 
     @_abc_1.abstractmethod
     def Status(

@@ -249,6 +249,7 @@ class NodeAddress(_message.Message):
     HOST_FIELD_NUMBER: _builtins.int
     RACK_FIELD_NUMBER: _builtins.int
     SITE_FIELD_NUMBER: _builtins.int
+    ROOT_ADDRESS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """the data server's name, unique in the site"""
     address: _builtins.str
@@ -258,6 +259,8 @@ class NodeAddress(_message.Message):
     rack: _builtins.str
     """wider labels, empty where the site has none"""
     site: _builtins.str
+    root_address: _builtins.str
+    """HOST:PORT where its files are read by root://; "": nowhere"""
     def __init__(
         self,
         *,
@@ -266,10 +269,11 @@ class NodeAddress(_message.Message):
         host: _builtins.str = ...,
         rack: _builtins.str = ...,
         site: _builtins.str = ...,
+        root_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "host", b"host", "node", b"node", "rack", b"rack", "site", b"site"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "host", b"host", "node", b"node", "rack", b"rack", "root_address", b"root_address", "site", b"site"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

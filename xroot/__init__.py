@@ -1,0 +1,1 @@
+"""The root:// wire format, sans-io: bytes in, typed messages out, and back."""
