@@ -39,7 +39,9 @@ class SiteConfig(Table):
         {}, description="Disk nodes, by the NAME of their tables."
     )
     packetizer: PacketizerConfig | None = Field(None, description="The work node.")
-    root: RootConfig = Field(RootConfig(), description="The root:// doors.")
+    root: RootConfig = Field(
+        default_factory=lambda: RootConfig.model_validate({}), description="The root:// doors."
+    )
 
     @property
     def mss(self) -> MssConfig:
