@@ -38,6 +38,7 @@ RESERVED_AT_THE_TOP = frozenset({".incoming", ".packhorse"})
 
 #: In names joined by newlines: an empty or dotted component, or a slash at the end.
 _ODD = re.compile(r"/[/.\n]")
+_SLASHES = re.compile("//+")
 _CONTROLS = bytes([*range(0x20), 0x7F])
 _SHOWN_CHARACTERS = 120
 
@@ -160,6 +161,16 @@ class NameRule:
         return "" if self.prefix is None else normalise_prefix(self.prefix)
 
     @cached_property
+    def archive_directory(self) -> str:
+        """What the archive calls the directory of a prefix, mostly without a slash at its end."""
+        directory = self.archive.removesuffix("/")
+        _, is_url, place = directory.partition("://")
+        # A mere root, of the file system or of a server, needs its slash.
+        if not directory.strip("/") or (is_url and not place.partition("/")[2]):
+            return self.archive or "/"
+        return directory
+
+    @cached_property
     def _pattern(self) -> re.Pattern[str]:
         return re.compile(self.regex or "")
 
@@ -170,7 +181,7 @@ class NameRule:
 
 def normalise_prefix(prefix: str) -> str:
     """A prefix with exactly one slash at its end, so that it matches whole components."""
-    if prefix.startswith("/") and not prefix.strip("/"):
+    if prefix.startswith("/") and {"", "."}.issuperset(prefix.split("/")):
         return "/"
     return normalise(prefix) + "/"
 
@@ -217,9 +228,43 @@ class NameMap:
         """What the archive calls the file; raises NameRefused."""
         return self.explain(lfn)[1]
 
+    def lfn_of(self, written: str) -> str | None:
+        """The LFN of what somebody has written as the archive's own URL; None if it is none.
+
+        Only the URLs of prefix rules can be taken back. Such a URL comes as a path, as in
+        `root://head//root://old//store/a`, with as many slashes as were left on the way,
+        so runs of slashes are compared as one. A directory of the archive is taken as well.
+        """
+        url = _as_path(written) + "/"
+        for rule, directory in self._urls:
+            if not url.startswith(directory):
+                continue
+            try:
+                lfn = normalise_prefix(rule.directory + url[len(directory) :])
+                if lfn == rule.directory or self.explain(lfn)[0] is rule:
+                    return lfn.removesuffix("/") or "/"
+            except NameRefused:
+                continue
+        return None
+
+    @cached_property
+    def _urls(self) -> list[tuple[NameRule, str]]:
+        """The rules whose archive is a URL, as it is compared, the longest first."""
+        urls = [
+            (rule, _as_path(rule.archive) + "/")
+            for rule in self.rules
+            if rule.prefix is not None and "://" in rule.archive
+        ]
+        return sorted(urls, key=lambda one: len(one[1]), reverse=True)
+
     def _exported(self) -> str:
         shown = ", ".join(self.exports[:5]) or "nothing"
         return f"{shown}, ..." if len(self.exports) > 5 else shown
+
+
+def _as_path(url: str) -> str:
+    """A URL that may have been written as a path: one slash where there are several."""
+    return _SLASHES.sub("/", url).strip("/")
 
 
 def _outermost(directories: Iterable[str]) -> tuple[str, ...]:

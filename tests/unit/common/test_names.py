@@ -151,3 +151,83 @@ def test_batches_are_checked_against_every_export() -> None:
         names.check_all([*batch, "/other/d"])
     with pytest.raises(NameRefused, match="nothing"):
         NameMap([], exports=[]).check_all(["/store/a"])
+
+
+# --- the archive's own URLs ---------------------------------------------------
+
+OLD = NameMap(
+    [
+        NameRule(prefix="/store", archive="root://old.example.org//store"),
+        NameRule(prefix="/store/new", archive="root://new.example.org//data/new/"),
+        NameRule(prefix="/cms", archive="root://old.example.org//store/cms"),
+        NameRule(prefix="/local", archive="/tape/local"),
+        NameRule(regex="/store/odd/(.*)", archive=r"root://odd.example.org//\1"),
+    ],
+    exports=["/store", "/cms", "/local"],
+)
+
+
+@pytest.mark.parametrize(
+    ("written", "lfn"),
+    [
+        ("/root://old.example.org//store/run7/a", "/store/run7/a"),
+        ("root://old.example.org//store/run7/a", "/store/run7/a"),
+        ("/root:/old.example.org/store/run7/a", "/store/run7/a"),
+        ("//root:///old.example.org////store//run7/./a/", "/store/run7/a"),
+        ("/root://new.example.org//data/new/a", "/store/new/a"),
+        ("/root://old.example.org//store", "/store"),
+        # The longer archive directory is the more precise answer.
+        ("/root://old.example.org//store/cms/a", "/cms/a"),
+    ],
+)
+def test_an_archives_own_url_is_taken_back_to_its_lfn(written: str, lfn: str) -> None:
+    assert OLD.lfn_of(written) == lfn
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "/store/run7/a",
+        "/root://old.example.org//storeX/a",
+        "/root://old.example.org//",
+        "/root://old.example.org",
+        "/root://else.example.org//store/a",
+        "/root://old.example.org//store/../etc/passwd",
+        "/root://old.example.org//store/a\nb",
+        # Another rule says what the archive calls these names.
+        "/root://old.example.org//store/new/a",
+        "/root://old.example.org//store/odd/a",
+        # Not URLs, or not ones that can be taken back.
+        "/tape/local/a",
+        "/root://odd.example.org//a",
+        "",
+        "/",
+    ],
+)
+def test_what_is_no_url_of_the_archive_is_left_alone(written: str) -> None:
+    assert OLD.lfn_of(written) is None
+
+
+def test_urls_of_what_is_not_exported_are_not_taken_back() -> None:
+    rule = NameRule(prefix="/", archive="root://old.example.org/")
+    names = NameMap([rule], exports=["/store"])
+    assert names.lfn_of("/root://old.example.org/store/a") == "/store/a"
+    assert names.lfn_of("/root://old.example.org/user/a") is None
+    assert names.lfn_of("/root://old.example.org") == "/"
+
+
+@pytest.mark.parametrize(
+    ("archive", "directory"),
+    [
+        ("/tape/store", "/tape/store"),
+        ("/tape/store/", "/tape/store"),
+        ("/", "/"),
+        ("", "/"),
+        ("root://old.example.org//store/", "root://old.example.org//store"),
+        ("root://old.example.org/", "root://old.example.org/"),
+        ("root://old.example.org//", "root://old.example.org//"),
+        ("s3://bucket/", "s3://bucket/"),
+    ],
+)
+def test_the_archive_directory_of_a_prefix_can_be_asked_for(archive: str, directory: str) -> None:
+    assert NameRule(prefix="/store", archive=archive).archive_directory == directory
