@@ -19,6 +19,7 @@ from common.errors import PackhorseError, Refused, StaleEpoch
 from redirector.core.events import CancelAsked, StageAsked
 from redirector.core.instructions import (
     AnswerCancel,
+    AnswerClaim,
     AnswerDrain,
     AnswerPin,
     AnswerStage,
@@ -102,6 +103,15 @@ class Runner:
             raise
         return answer
 
+    def ask_at_once(self, event: Event) -> Answer:
+        """Hands in a wish whose answer rests on nothing that is kept, and returns the answer.
+
+        Raises what the head raises.
+        """
+        answer, _kept = self._carry_out(self.head.handle(event, self.now_s()))
+        assert answer is not None, f"the head has no answer to {type(event).__name__}"
+        return answer
+
     def _carry_out(
         self, instructions: Sequence[Instruction]
     ) -> tuple[Answer | None, asyncio.Future[None]]:
@@ -120,7 +130,14 @@ class Runner:
                     self._close(connection, Refused(reason))
                 case CloseConnection(connection=connection, reason=reason):
                     self._close(connection, StaleEpoch(reason))
-                case AnswerStage() | AnswerCancel() | AnswerPin() | AnswerUnpin() | AnswerDrain():
+                case (
+                    AnswerStage()
+                    | AnswerCancel()
+                    | AnswerPin()
+                    | AnswerUnpin()
+                    | AnswerDrain()
+                    | AnswerClaim()
+                ):
                     answer = instruction
                 case _:
                     durable.append(instruction)

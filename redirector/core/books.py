@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from redirector.core.claims import Claims
 from redirector.core.index import ReplicaIndex
 from redirector.core.instructions import EndRequest, PublishFiles, SaveRequestFiles, SendToNode
 from redirector.core.model import FileEvent, RequestFile
@@ -101,6 +102,7 @@ class Books:
         self.recalls = Recalls(settings, self.stories)
         self.requests = Requests(settings.ended_requests_remembered)
         self.pins = Pins()
+        self.claims = Claims()
         self.out = Outbox()
         # Since recalls were last placed: has the queue grown, has a node changed?
         self.queue_grown = False
@@ -113,6 +115,8 @@ class Books:
         self.recalls.check()
         self.requests.check()
         self.pins.check()
+        self.claims.check()
+        self._check_claims()
         waited_for = {lfn for request in self.requests.active() for lfn in request.waiting()}
         for lfn, recall in self.recalls.live.items():
             wanted = lfn in waited_for
@@ -121,3 +125,12 @@ class Books:
         assert waited_for <= self.recalls.live.keys(), "a request waits for no recall"
         node_slots = [slot for node in self.nodes for slot in node.slots]
         assert self.index.total == sum(map(self.index.count, node_slots))
+
+    def _check_claims(self) -> None:
+        """No recall runs, or may start, of a file that is being written."""
+        assert len(self.claims) == sum(len(node.claims) for node in self.nodes)
+        for lfn, recall in self.recalls.live.items():
+            if lfn in self.claims:
+                assert recall.state.value in ("held", "retry-wait", "cancelling"), lfn
+            else:
+                assert recall.state.value != "held", f"nobody writes {lfn}"

@@ -50,6 +50,7 @@ class NodeHello:
     running: tuple[RunningRecall, ...] = ()
     version: str = ""
     drain: bool = False
+    claims: Sequence[str] = ()  # names that clients write under there now
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,29 @@ class RecallEnded:
     exit_code: int = 0
     output_tail: str = ""
     arrived_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimEnded:
+    """Nobody writes under this name on a node any more; what was written was told before."""
+
+    connection: int
+    lfn: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimAsked:
+    """A data server asks to let a client write under a name. Answered by `AnswerClaim`.
+
+    It comes outside the node's stream, so it says whose it is. Raises AlreadyExists if the
+    name is online on another node, or at all if what is written `replaces` nothing; Refused
+    if it is being staged or written, or the node is not in touch.
+    """
+
+    node: str
+    boot_epoch: str
+    lfn: str
+    replaces: bool = False
 
 
 # --- from clients and admins --------------------------------------------------
@@ -214,12 +238,15 @@ class Tick:
 
 
 # What a node says once it has joined.
-NodeReport = InventoryPiece | ReplicaChanges | NodeHeartbeat | RecallProgressed | RecallEnded
+NodeReport = (
+    InventoryPiece | ReplicaChanges | NodeHeartbeat | RecallProgressed | RecallEnded | ClaimEnded
+)
 
 Event = (
     NodeHello
     | NodeReport
     | NodeLost
+    | ClaimAsked
     | StageAsked
     | CancelAsked
     | PinAsked

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Askers named for a file that is merely queued.
 _ASKERS_NAMED = 20
-#: Lines about queued recalls in the list of what is stuck.
+#: Lines about queued recalls in the list of what is stuck, and as many about held ones.
 _QUEUED_NAMED = 20
 
 
@@ -53,13 +53,17 @@ class Explaining:
         )
 
     def next_step(self, lfn: str, now_s: float) -> str:
-        """What happens next to a file's recall, in words."""
+        """What happens next to a file, in words."""
         books = self._books
         recall = books.recalls.live.get(lfn)
+        writer = books.claims.writer_of(lfn)
         if recall is None:
-            return ""
+            return f"is being written on {writer.name}" if writer is not None else ""
         if recall.state is RecallState.QUEUED:
             return self._blocked(recall, now_s)
+        if recall.state is RecallState.HELD:
+            assert writer is not None
+            return f"waits for the client that writes it on {writer.name}"
         if recall.state is RecallState.RETRY_WAIT:
             wait = wording.duration(max(0.0, recall.retry_at_s - now_s))
             elsewhere = any(node.name not in recall.failed_on for node in books.nodes.usable())
@@ -95,9 +99,25 @@ class Explaining:
             if waited_s >= limit_s:
                 waited = wording.duration(waited_s)
                 lines.append(f"{recall.lfn}: queued for {waited}: {self._blocked(recall, now_s)}")
-        return lines
+        return lines + self._held_for_long(now_s)
 
     # --- inside ---
+
+    def _held_for_long(self, now_s: float) -> list[str]:
+        """A line for each file that is waited for while a client writes it, and writes it."""
+        books = self._books
+        lines = []
+        for lfn in books.claims:
+            recall = books.recalls.live.get(lfn)
+            if recall is None or recall.state is not RecallState.HELD:
+                continue
+            waited_s = now_s - recall.waiting_since_s
+            if waited_s >= books.settings.stuck_after_s:
+                waited = wording.duration(waited_s)
+                lines.append(f"{lfn}: held for {waited}: {self.next_step(lfn, now_s)}")
+            if len(lines) >= _QUEUED_NAMED:
+                break
+        return lines
 
     def _blocked(self, recall: Recall, now_s: float) -> str:
         """Why a queued recall is not on a node."""

@@ -71,6 +71,7 @@ class NodeFigures:
     version: str
     replicas: int
     recalls: int  # ours, running or waiting there
+    claims: int  # names that clients write under there
     promised_bytes: int  # reserved for them
 
 

@@ -5,6 +5,7 @@ The work is done by parts that share the tables of `Books`:
     Membership   nodes join, fall silent, are dropped
     Holdings     what they hold
     Staging      recalls in the hands of nodes; with Wishes, Endings, Settling
+    Claiming     names that clients write under on nodes
     Placing      the queue, and the choice of a node
     Asking       what clients want: requests, pins
     Pinning      pins, and telling the nodes of them
@@ -21,6 +22,7 @@ from redirector.core import events
 from redirector.core.asking import Asking
 from redirector.core.books import Books
 from redirector.core.choice import Weights, cost_of
+from redirector.core.claiming import Claiming
 from redirector.core.endings import Endings
 from redirector.core.explaining import Explaining
 from redirector.core.figures import (
@@ -74,8 +76,9 @@ class Head:
         wishes = Wishes(books)
         endings = Endings(books, wishes, settling)
         self._staging = Staging(books, wishes, endings, settling, pinning)
-        self._holdings = Holdings(books, self._staging, pinning)
-        self._membership = Membership(books, self._staging, self._holdings)
+        self._claiming = Claiming(books)
+        self._holdings = Holdings(books, self._staging, self._claiming, pinning)
+        self._membership = Membership(books, self._staging, self._claiming, self._holdings)
         self._placing = Placing(books, self._staging, endings)
         self._pinning = pinning
         self._explaining = Explaining(books)
@@ -86,8 +89,8 @@ class Head:
     def handle(self, event: Event, now_s: float) -> list[Instruction]:
         """Takes in what happened, returns what is to be done about it, in order.
 
-        Raises UsageError, NotFound or Refused, having changed nothing, for what
-        clients ask in vain; IllegalMove for a bug of ours. What nodes send never raises.
+        Raises UsageError, NotFound, AlreadyExists or Refused, having changed nothing, for
+        what is asked in vain; IllegalMove for a bug of ours. What nodes send never raises.
         """
         assert now_s >= self._latest_s, "time went back"
         self._latest_s = now_s
@@ -204,6 +207,8 @@ class Head:
                 self._membership.hello(event, now_s)
             case events.NodeLost():
                 self._membership.lost(event, now_s)
+            case events.ClaimAsked():
+                self._claiming.claim(event, now_s)
             case events.StageAsked():
                 self._asking.stage(event, now_s)
             case events.CancelAsked():
@@ -235,6 +240,8 @@ class Head:
                 self._staging.progressed(node, event, now_s)
             case events.RecallEnded():
                 self._staging.ended(node, event, now_s)
+            case events.ClaimEnded():
+                self._claiming.ended(node, event, now_s)
 
     def _pass_time(self, now_s: float) -> None:
         self._membership.check_silence(now_s)
@@ -259,5 +266,6 @@ class Head:
             version=node.version,
             replicas=sum(map(books.index.count, node.slots)),
             recalls=len(node.recalls),
+            claims=len(node.claims),
             promised_bytes=node.promised_bytes,
         )

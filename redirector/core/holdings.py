@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from redirector.core.books import Books
+    from redirector.core.claiming import Claiming
     from redirector.core.events import InventoryPiece, ReplicaChanges
     from redirector.core.model import ReplicaChange
     from redirector.core.node import Node
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
 class Holdings:
     """Keeps the index in step with the nodes."""
 
-    def __init__(self, books: Books, staging: Staging, pinning: Pinning) -> None:
+    def __init__(
+        self, books: Books, staging: Staging, claiming: Claiming, pinning: Pinning
+    ) -> None:
         self._books = books
         self._staging = staging
+        self._claiming = claiming
         self._pinning = pinning
 
     def begin_inventory(self, node: Node) -> None:
@@ -104,6 +108,7 @@ class Holdings:
         if node.filling:
             return
         self._pinning.tell_all(node, now_s)
+        self._claiming.inventory_complete(node, now_s)
         self._staging.missed(node, now_s)
         books.nodes_changed[node] = None
         if books.nodes.no_longer_await(node):

@@ -222,6 +222,11 @@ class AnswerDrain:
     recalls_left: int
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerClaim:
+    """To ClaimAsked: the name is the node's to write under. Rests on nothing that is kept."""
+
+
 Durable = (
     SaveRequest
     | SaveRequestFiles
@@ -232,5 +237,5 @@ Durable = (
     | RemoveNode
     | SaveRecall
 )
-Answer = AnswerStage | AnswerCancel | AnswerPin | AnswerUnpin | AnswerDrain
+Answer = AnswerStage | AnswerCancel | AnswerPin | AnswerUnpin | AnswerDrain | AnswerClaim
 Instruction = SendToNode | RefuseNode | CloseConnection | Durable | PublishFiles | Answer

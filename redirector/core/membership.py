@@ -20,6 +20,7 @@ from redirector.core.states import NodeState
 
 if TYPE_CHECKING:
     from redirector.core.books import Books
+    from redirector.core.claiming import Claiming
     from redirector.core.events import DrainAsked, NodeHeartbeat, NodeHello, NodeLost
     from redirector.core.holdings import Holdings
     from redirector.core.node import Node
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
 class Membership:
     """Lets nodes in and out."""
 
-    def __init__(self, books: Books, staging: Staging, holdings: Holdings) -> None:
+    def __init__(
+        self, books: Books, staging: Staging, claiming: Claiming, holdings: Holdings
+    ) -> None:
         self._books = books
         self._staging = staging
+        self._claiming = claiming
         self._holdings = holdings
 
     # --- events ---
@@ -58,6 +62,7 @@ class Membership:
         books.out.send(node, SendInventory())
         self._holdings.begin_inventory(node)
         self._staging.account(node, event.running, now_s)
+        self._claiming.account(node, event.claims, now_s)
 
     def heartbeat(self, node: Node, event: NodeHeartbeat, now_s: float) -> None:
         """A node is alive, and says how busy it is."""
@@ -136,6 +141,7 @@ class Membership:
         if node.kept_for is not None:
             books.recalls.keep_no_node(node.kept_for)
         self._holdings.give_up(node)
+        self._claiming.lease_over(node, now_s)
         self._staging.lease_over(node, now_s)
         books.out.add(SaveNode(node.record()))
         if books.nodes.no_longer_await(node):

@@ -47,10 +47,12 @@ class Node:
         "address",
         "boot_epoch",
         "change_number",
+        "claims",
         "connection",
         "drain_configured",
         "draining",
         "early_changes",
+        "early_claim_ends",
         "failures_in_row",
         "filling",
         "fresh_bytes",
@@ -99,6 +101,10 @@ class Node:
         self.filling = False
         self.change_number = 0
         self.early_changes: list[ReplicaChange] = []
+        # The names that clients write under there; those of them that will have ended when
+        # its inventory is complete.
+        self.claims: dict[str, None] = {}
+        self.early_claim_ends: dict[str, None] = {}
         # Every recall it may be running, by LFN, and what is reserved for them.
         self.recalls: dict[str, Recall] = {}
         self.promised_bytes = 0
@@ -248,6 +254,9 @@ class Node:
             assert self.connection is None
             assert not self.recalls
             assert not self.slots
+            assert not self.claims
         assert not self.filling or self.slots
+        assert self.early_claim_ends.keys() <= self.claims.keys()
+        assert self.filling or not self.early_claim_ends
         if self.kept_for is not None:
             assert self.kept_for.kept_on is self

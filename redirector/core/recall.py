@@ -1,6 +1,7 @@
 """One recall: how the wish for one file is being fulfilled.
 
     QUEUED      waits for a node
+    HELD        waits until nobody writes the file any more; see Claims
     ASSIGNED    given to a node, which runs it or will
     CANCELLING  nobody wants it any more; its node has been told, and may run it still
     RETRY_WAIT  failed, to be tried again
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from redirector.core.model import Checksum, Failure
     from redirector.core.node import Node
 
-_Q, _A, _C, _R = (
+_Q, _H, _A, _C, _R = (
     RecallState.QUEUED,
+    RecallState.HELD,
     RecallState.ASSIGNED,
     RecallState.CANCELLING,
     RecallState.RETRY_WAIT,
@@ -36,6 +38,11 @@ MOVES: dict[tuple[RecallState, str], RecallState] = {
     (_Q, "online"): RecallState.DONE,
     (_Q, "fail"): RecallState.FAILED,
     (_Q, "drop"): RecallState.CANCELLED,
+    (_Q, "hold"): _H,
+    (_H, "release"): _Q,
+    (_H, "adopt"): _A,
+    (_H, "online"): RecallState.DONE,
+    (_H, "drop"): RecallState.CANCELLED,
     (_A, "publish"): RecallState.DONE,
     (_A, "retry later"): _R,
     (_A, "fail"): RecallState.FAILED,

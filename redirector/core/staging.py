@@ -141,7 +141,7 @@ class Staging:
         for recall in books.recalls.due(now_s):
             if recall.state is RecallState.RETRY_WAIT and recall.retry_at_s <= now_s:
                 books.recalls.move(recall, "due", now_s)
-                books.queue_grown = True
+                self._wishes.queue(recall, now_s)
             elif recall.state is RecallState.ASSIGNED and recall.awaiting_publish:
                 failure = Failure(ErrorClass.TRANSIENT, "it ended well, but no replica appeared")
                 self._endings.run_failed(recall, failure, now_s)
@@ -176,6 +176,9 @@ class Staging:
             tell_if_begun(books, run.lfn, now_s, f"{node.name} joined and runs it already")
             started = FileEventKind.STARTED
             books.out.file_event(run.lfn, FileState.STAGING, started, node.name)
+            if run.lfn in books.claims:
+                books.recalls.move(recall, "drop", now_s)
+                self._wishes.stop_run(recall, "the file is being written")
         else:
             stray = books.recalls.create(run.lfn, 0, now_s)
             books.recalls.give(stray, "adopt", node, run.recall_id, run.reserved_bytes, now_s)

@@ -73,6 +73,7 @@ class RecallState(StrEnum):
     """How a recall stands; the last three are final."""
 
     QUEUED = "queued"
+    HELD = "held"
     ASSIGNED = "assigned"
     CANCELLING = "cancelling"
     RETRY_WAIT = "retry-wait"

@@ -34,7 +34,7 @@ class Wishes:
         if recall is None:
             books.recalls.forget_failure(lfn)
             recall = books.recalls.create(lfn, priority, now_s)
-            books.queue_grown = True
+            self.queue(recall, now_s)
         elif priority > recall.priority:
             books.recalls.queue.raise_priority(recall, priority)
             books.queue_grown = True
@@ -42,6 +42,14 @@ class Wishes:
             recall.size_bytes = recall.size_bytes or facts.size_bytes
             recall.checksum = recall.checksum or facts.checksum
         return recall
+
+    def queue(self, recall: Recall, now_s: float) -> None:
+        """A recall has come into the queue; it stays there unless its file is being written."""
+        books = self._books
+        if recall.lfn in books.claims:
+            books.recalls.move(recall, "hold", now_s)
+        else:
+            books.queue_grown = True
 
     def unwanted(self, lfn: str, reason: str, now_s: float) -> None:
         """The last one who waited for a file has gone."""

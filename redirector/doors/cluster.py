@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from common.address import split_address
 from common.errors import PackhorseError, UsageError
 from common.grpc_server import INTERNAL_ERROR
+from common.names import normalise
 from protos.packhorse.v1 import redirector_pb2 as pb
 from protos.packhorse.v1 import redirector_pb2_grpc as pb_grpc
-from redirector.core.events import DrainAsked, NodeLost
+from redirector.core.events import ClaimAsked, DrainAsked, NodeLost
 from redirector.core.instructions import AnswerDrain
 from redirector.wire import files as wire_files
 from redirector.wire import nodes as wire
@@ -81,6 +82,18 @@ class ClusterDoor(pb_grpc.ClusterServicer):
         split_address(required("AnnouncePacketizer: address", request.address))
         self._packetizers[request.address] = self._runner.now_s()
         return pb.AnnouncePacketizerReply(again_in_s=ANNOUNCE_S)
+
+    async def ClaimName(self, request: pb.ClaimNameRequest, context: object) -> pb.ClaimNameReply:
+        """Lets a data server let a client write under a name, if nobody else does."""
+        self._runner.ask_at_once(
+            ClaimAsked(
+                node=required("ClaimName: node", request.node),
+                boot_epoch=required("ClaimName: boot_epoch", request.boot_epoch),
+                lfn=normalise(required("ClaimName: lfn", request.lfn)),
+                replaces=request.replaces,
+            )
+        )
+        return pb.ClaimNameReply()
 
     async def Status(self, request: pb.StatusRequest, context: object) -> pb.StatusReply:
         """The site at a glance."""

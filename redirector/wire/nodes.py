@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from common.address import split_address
 from common.errors import UsageError
-from common.names import normalise_all
+from common.names import normalise, normalise_all
 from protos.packhorse.v1 import redirector_pb2 as pb
 from redirector.core import events, instructions
 from redirector.core.model import (
@@ -69,6 +69,7 @@ def hello(message: pb.NodeMessage, connection: int) -> events.NodeHello:
         ),
         version=checked_label("Hello: version", said.version),
         drain=said.drain,
+        claims=normalise_all(list(dict.fromkeys(said.claims))),
     )
 
 
@@ -88,6 +89,8 @@ def event(message: pb.NodeMessage, connection: int) -> events.Event | Answer:
             return _recall_progress(message.recall_progress, connection)
         case "recall_ended":
             return _recall_ended(message.recall_ended, connection)
+        case "claim_ended":
+            return events.ClaimEnded(connection, normalise(message.claim_ended.lfn))
         case "described":
             return message.described
         case "examined":

@@ -98,6 +98,7 @@ class Site:
         boot: str = "boot1",
         pool: str = "",
         drain: bool = False,
+        claims: Sequence[str] = (),
     ) -> list[Instruction]:
         """A node opens a stream, says hello, and sends its first heartbeat."""
         self._connections_made += 1
@@ -111,6 +112,7 @@ class Site:
             recall_slots=slots,
             running=tuple(RunningRecall(*run) for run in running),
             drain=drain,
+            claims=claims,
         )
         done = self.give(hello)
         if not of_kind(done, instructions.RefuseNode):
@@ -192,6 +194,16 @@ class Site:
                 **details,  # type: ignore[arg-type]
             )
         )
+
+    def claim(
+        self, name: str, lfn: str, *, replaces: bool = False, boot: str = "boot1"
+    ) -> list[Instruction]:
+        """A node asks to let a client write under a name."""
+        return self.give(events.ClaimAsked(name, boot, lfn, replaces))
+
+    def end_claim(self, name: str, lfn: str) -> list[Instruction]:
+        """A node says that the writing under a name has ended."""
+        return self.give(events.ClaimEnded(self.connections[name], lfn))
 
     # --- clients ---
 

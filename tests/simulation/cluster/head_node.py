@@ -197,6 +197,7 @@ class HeadNode:
                     | do.AnswerPin()
                     | do.AnswerUnpin()
                     | do.AnswerDrain()
+                    | do.AnswerClaim()
                 ):
                     after.append(lambda one=instruction: self._answer(one, answer))  # type: ignore[misc]
                 case _:
