@@ -1,0 +1,16 @@
+"""Serving root:// over sockets: what the redirector's and the data servers' doors share.
+
+    listener     takes connections in, bounds their number, and ends those that sleep
+    connection   one client's socket: requests in, answers out, neither without bound
+    outbox       what is still to be sent down a connection, files among it
+    answers      errors of ours as clients of root:// are told them
+
+The wire format itself is `xroot`'s; what is answered is the door's.
+"""
+
+from common.root_server.answers import error_code
+from common.root_server.connection import Client, Connection
+from common.root_server.listener import Door, Limits, Listener
+from common.root_server.outbox import FilePart
+
+__all__ = ["Client", "Connection", "Door", "FilePart", "Limits", "Listener", "error_code"]
