@@ -215,6 +215,21 @@ class NameMap:
             return lfns
         return [self.check(lfn) for lfn in lfns]
 
+    def check_directory(self, lfn: str) -> str:
+        """A directory's name normalised, "/" for the top of the name space.
+
+        It is an export, lies within one or leads to one; raises NameRefused otherwise.
+        """
+        name = normalise(lfn) if lfn.strip("/.") or not lfn.startswith("/") else "/"
+        if (name.removesuffix("/") + "/").startswith(self.exports) or self.leads_to_exports(name):
+            return name
+        raise _refusal(lfn, f"it is not under what this site exports ({self._exported()})")
+
+    def leads_to_exports(self, directory: str) -> bool:
+        """Whether a normalised directory is an export, or has one below it."""
+        inside = directory.removesuffix("/") + "/"
+        return any(export.startswith(inside) for export in self.exports)
+
     def explain(self, lfn: str) -> tuple[NameRule, str]:
         """The rule that decides, and the archive's name; raises NameRefused."""
         name = self.check(lfn)

@@ -231,3 +231,18 @@ def test_urls_of_what_is_not_exported_are_not_taken_back() -> None:
 )
 def test_the_archive_directory_of_a_prefix_can_be_asked_for(archive: str, directory: str) -> None:
     assert NameRule(prefix="/store", archive=archive).archive_directory == directory
+
+
+def test_a_directory_is_an_export_or_leads_to_one() -> None:
+    names = NameMap([NameRule("/archive", prefix="/store/run7")], ["/store/run7"])
+    assert names.check_directory("/") == "/"
+    assert names.check_directory("//") == "/"
+    assert names.check_directory("/store//") == "/store"
+    assert names.check_directory("/store/run7") == "/store/run7"
+    assert names.check_directory("/store/run7/a/./b/") == "/store/run7/a/b"
+    assert names.leads_to_exports("/store")
+    assert names.leads_to_exports("/store/run7")
+    assert not names.leads_to_exports("/store/run7/a")
+    for refused in ("/store/run70", "/sto", "store", "/store/../x", ""):
+        with pytest.raises(NameRefused):
+            names.check_directory(refused)
