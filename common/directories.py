@@ -26,15 +26,23 @@ if TYPE_CHECKING:
 class Directory:
     """One directory; `prefix` is its LFN with a slash at its end.
 
-    `children` are the names in it that are directories whatever the archive has. `rule`
-    says what the archive calls the rest: it is None where there is no rest, and where
-    only regular expressions could tell.
+    `is_given` says that it is there whatever the archive has, as its `children` are, the
+    names in it on the way to something given. `is_complete` says that they are all there
+    is in it. If they are not, `rule` says what the archive calls the directory that has the
+    rest; None where only regular expressions could tell.
     """
 
     names: NameMap
     prefix: str
+    is_given: bool
+    is_complete: bool
     children: frozenset[str]
     rule: NameRule | None
+
+    @property
+    def lfn(self) -> str:
+        """Its name; `/` is the top."""
+        return self.prefix.removesuffix("/") or "/"
 
     @property
     def archive_name(self) -> str:
@@ -42,7 +50,7 @@ class Directory:
         assert self.rule is not None, self.prefix
         if self.prefix == self.rule.directory:
             return self.rule.archive_directory
-        name = self.rule.archive_name(self.prefix.removesuffix("/"))
+        name = self.rule.archive_name(self.lfn)
         assert name is not None, self.prefix
         return name
 
@@ -69,15 +77,18 @@ def directory_of(names: NameMap, lfn: str) -> Directory:
         children = _steps(prefix, names.exports)
         if not children and prefix != "/":
             raise NameRefused(f"directory {shorten(lfn)} is not under what this site exports")
-        return Directory(names, prefix, children, None)
+        return Directory(names, prefix, True, True, children, None)
     rules = [rule for rule in names.rules if rule.prefix is not None]
-    children = _steps(prefix, tuple(rule.directory for rule in rules))
-    covering = next((rule for rule in rules if prefix.startswith(rule.directory)), None)
-    if covering is None and not children and len(rules) == len(names.rules):
+    given = (*names.exports, *(rule.directory for rule in rules))
+    children = _steps(prefix, given)
+    is_given = prefix == "/" or prefix in given or bool(children)
+    rule = next((rule for rule in rules if prefix.startswith(rule.directory)), None)
+    is_complete = rule is None and len(rules) == len(names.rules)
+    if is_complete and not is_given:
         raise NameRefused(
             f"directory {shorten(lfn)} is refused: no rule of [mss] names is about what is in it"
         )
-    return Directory(names, prefix, children, covering)
+    return Directory(names, prefix, is_given, is_complete, children, rule)
 
 
 def _steps(prefix: str, directories: tuple[str, ...]) -> frozenset[str]:

@@ -1,13 +1,13 @@
-"""The archive as a data server sees it: asking about files, and fetching them.
+"""The archive as a data server sees it: asking about files, listing and fetching them.
 
 `Archive` is the whole door of this package. It turns logical names into archive
-names, runs the site's `statcmd` and `stagecmd`, or does both itself where the
-archive is a mounted file system (`stagecmd = "builtin"`).
+names, runs the site's `statcmd`, `listcmd` and `stagecmd`, or does all of it itself
+where the archive is a mounted file system (`stagecmd = "builtin"`).
 """
 
 from __future__ import annotations
 
 from dataserver.archive.archive import Archive
-from dataserver.archive.model import ArchiveFile, Fetched, Presence
+from dataserver.archive.model import ArchiveEntry, ArchiveFile, Fetched, Listing, Presence
 
-__all__ = ["Archive", "ArchiveFile", "Fetched", "Presence"]
+__all__ = ["Archive", "ArchiveEntry", "ArchiveFile", "Fetched", "Listing", "Presence"]

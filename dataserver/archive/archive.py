@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dataserver.archive.commanded import StageCommand, StatCommand
+from dataserver.archive.commanded import ListCommand, StageCommand, StatCommand
+from dataserver.archive.lister import Lister
 from dataserver.archive.model import ArchiveFile, Presence
 from dataserver.archive.mounted import MountedArchive
+from dataserver.archive.mounted_lister import MountedLister
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -14,14 +16,16 @@ if TYPE_CHECKING:
 
     from common.config.mss import MssConfig
     from common.names import NameMap
-    from dataserver.archive.model import Fetched
+    from dataserver.archive.lister import ArchiveLister
+    from dataserver.archive.model import Fetched, Listing
 
 
 class Archive:
     """Asks the archive about files and fetches them, as `[mss]` says.
 
     `owner` marks the processes of its commands, for `common.command.kill_leftovers`.
-    `parallel_stats` is how many files are asked about at a time.
+    `parallel_stats` is how many files are asked about, and directories listed by a
+    command, at a time.
     """
 
     def __init__(
@@ -29,9 +33,11 @@ class Archive:
     ) -> None:
         self._fetcher: MountedArchive | StageCommand
         self._examiner: MountedArchive | StatCommand | None = None
+        lister: ArchiveLister | None = None
         if isinstance(config.stagecmd, str):
             mounted = MountedArchive(names, config.deadline, config.stall, parallel_stats)
             self._fetcher = self._examiner = mounted
+            lister = MountedLister(parallel_stats)
         else:
             self._fetcher = StageCommand(
                 config.stagecmd, names, owner, config.deadline, config.stall, config.output_limit
@@ -40,6 +46,9 @@ class Archive:
             self._examiner = StatCommand(
                 config.statcmd, names, owner, config.output_limit, parallel_stats
             )
+        if config.listcmd is not None:
+            lister = ListCommand(config.listcmd, owner, parallel_stats)
+        self._lister = Lister(names, lister)
 
     @property
     def can_examine(self) -> bool:
@@ -56,6 +65,14 @@ class Archive:
             return await self._examiner.examine(lfns)
         reason = "the site has no statcmd, so its archive cannot be asked"
         return [ArchiveFile(lfn, Presence.UNKNOWN, reason=reason) for lfn in lfns]
+
+    async def list_directory(self, lfn: str) -> Listing:
+        """What the archive has in a directory of the name space; `/` is the top.
+
+        Only what the site exports is told. Nothing that is wrong with the directory, its
+        name or the archive raises: the listing is UNKNOWN then, with the reason.
+        """
+        return await self._lister.list_directory(lfn)
 
     async def fetch(
         self,

@@ -1,29 +1,33 @@
-"""An archive behind commands of the site: `statcmd` asks about a file, `stagecmd` brings it."""
+"""An archive behind commands of the site.
+
+`stagecmd` brings a file, `statcmd` asks about one, `listcmd` lists a directory.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
 from common.command import CommandSpec, ErrorClass, Failure, render_argv, run_command
 from common.errors import NameRefused, UsageError
-from dataserver import checksum
-from dataserver.archive.model import ArchiveFile, Fetched, Presence
-from dataserver.checksum import ALGORITHMS, Checksum
+from dataserver.archive.answers import understand_file, understand_listing
+from dataserver.archive.model import ArchiveFile, Fetched, Listing, Presence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from common.directories import Directory
     from common.names import NameMap
 
 STAT_DEADLINE_S: Final = 300.0
-"""Asking about a file that takes longer than that is given up."""
+"""Asking about a file, or listing a directory, that takes longer than that is given up."""
 
-_MAX_SIZE_DIGITS: Final = 18
+LISTING_LIMIT_BYTES: Final = 64 << 20
+"""The most a listcmd may print: some 100 bytes for each of 600,000 entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,67 +116,55 @@ class StatCommand:
         )
         result = await run_command(spec)
         if result.failure is None:
-            return understand(lfn, result.stdout)
-        missing = result.failure.error_class is ErrorClass.NOT_FOUND
-        presence = Presence.NOT_THERE if missing else Presence.UNKNOWN
-        return ArchiveFile(lfn, presence, reason=result.failure.reason)
+            return understand_file(lfn, result.stdout)
+        return ArchiveFile(lfn, _presence(result.failure), reason=result.failure.reason)
 
 
-def understand(lfn: str, output: bytes) -> ArchiveFile:
-    """What a statcmd that ended well said: JSON with `size` and `checksum`, both optional.
+@dataclass(frozen=True)
+class ListCommand:
+    """Lists directories by running the site's command, `parallel` at a time."""
 
-    The checksum is written {"adler32": "07a6c902"} or "adler32:07a6c902". Chatter
-    before the JSON is passed over, if the JSON is one line.
-    """
-    fields = _json_object(output)
-    if fields is None:
-        reason = 'statcmd printed no JSON object, as in {"size": 123}'
-        return ArchiveFile(lfn, Presence.UNKNOWN, reason=reason)
-    try:
-        size_bytes = _size(fields.get("size"))
-        found = _checksum(fields.get("checksum"))
-    except UsageError as error:
-        return ArchiveFile(lfn, Presence.THERE, reason=f"statcmd: {error}")
-    return ArchiveFile(lfn, Presence.THERE, size_bytes, found)
+    template: Sequence[str]
+    owner: str
+    parallel: int
 
-
-def _json_object(output: bytes) -> dict[str, Any] | None:
-    text = output.decode("utf-8", "replace").strip()
-    for candidate in (text, text.rpartition("\n")[2]):
-        try:
-            value = json.loads(candidate)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            return value
-    return None
-
-
-def _size(written: object) -> int | None:
-    if written is None:
-        return None
-    digits = str(written)
-    is_number = isinstance(written, int | str) and digits.isascii() and digits.isdigit()
-    if is_number and len(digits) <= _MAX_SIZE_DIGITS:
-        return int(digits)
-    raise UsageError(f"size {digits[:40]!r} is not a number of bytes")
-
-
-def _checksum(written: object) -> Checksum | None:
-    """The first known one, the cheapest first; None if there is none of a known algorithm."""
-    if written is None or written == "":
-        return None
-    if isinstance(written, str):
-        return checksum.parse(written)
-    if not isinstance(written, dict):
-        raise UsageError(
-            f"checksum {str(written)[:40]!r} is not written like {{'adler32': '07a6c902'}}"
+    async def list_directory(self, directory: Directory) -> Listing:
+        """What the command says of the directory of the archive that this one's rule names."""
+        values = {
+            "source": directory.archive_name,
+            "lfn": directory.lfn,
+            "target": "",
+            "size": None,
+        }
+        spec = CommandSpec(
+            argv=render_argv(self.template, values),
+            deadline_s=STAT_DEADLINE_S,
+            output_limit_bytes=LISTING_LIMIT_BYTES,
+            owner=self.owner,
         )
-    spelt = {checksum.algorithm_of(name): value for name, value in written.items()}
-    for algorithm in ALGORITHMS:
-        if spelt.get(algorithm):
-            return checksum.canonical(algorithm, str(spelt[algorithm]))
-    return None
+        async with self._turns:
+            result = await run_command(spec)
+        if result.failure is not None:
+            return Listing(_presence(result.failure), reason=result.failure.reason)
+        if not result.stdout_complete:
+            reason = f"listcmd printed more than {LISTING_LIMIT_BYTES} bytes"
+            return Listing(Presence.UNKNOWN, reason=reason)
+        try:
+            # Half a million lines would hold up the loop for seconds.
+            entries = await asyncio.to_thread(understand_listing, result.stdout)
+        except UsageError as error:
+            return Listing(Presence.UNKNOWN, reason=str(error))
+        return Listing(Presence.THERE, entries)
+
+    @cached_property
+    def _turns(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(self.parallel)
+
+
+def _presence(failure: Failure) -> Presence:
+    """What a command that failed says of what it was asked about."""
+    missing = failure.error_class is ErrorClass.NOT_FOUND
+    return Presence.NOT_THERE if missing else Presence.UNKNOWN
 
 
 def _look_at(target: Path) -> tuple[int, Failure | None]:

@@ -1,4 +1,4 @@
-"""What the archive says of a file, and how fetching one ended, as plain values."""
+"""What the archive says of files and directories, and how fetching one ended, as plain values."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from common.command import Failure
     from dataserver.checksum import Checksum
 
@@ -23,14 +25,43 @@ class Presence(Enum):
 class ArchiveFile:
     """One file as the archive sees it.
 
-    `size_bytes` and `checksum` are None where nobody told. `reason` is one line
-    saying why the file is not there, or what about it is not known.
+    `size_bytes`, `checksum` and `mtime_s` (Unix time) are None where nobody told.
+    `reason` is one line saying why the file is not there, or what about it is not known.
+    A directory is NOT_THERE as a file, so nobody stages it, and `is_directory`.
     """
 
     lfn: str
     presence: Presence
     size_bytes: int | None = None
     checksum: Checksum | None = None
+    reason: str = ""
+    mtime_s: float | None = None
+    is_directory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveEntry:
+    """What lies in a directory of the archive: a file, or a directory.
+
+    `size_bytes` of a file and `mtime_s` (Unix time) are None where nobody told.
+    """
+
+    name: str
+    is_directory: bool = False
+    size_bytes: int | None = None
+    mtime_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What the archive has in one directory, in no order.
+
+    `presence` says whether there is such a directory. If that is UNKNOWN, there may be
+    more than the `entries`. `reason` is one line saying why it is not there or not known.
+    """
+
+    presence: Presence
+    entries: Sequence[ArchiveEntry] = ()
     reason: str = ""
 
 

@@ -56,7 +56,7 @@ class MountedArchive:
             for _ in range(min(self._parallel_stats, len(lfns)))
         ]
         try:
-            await _wait_while_answered(threads, found)
+            await wait_while_moving(threads, lambda: len(found) - found.count(None))
         finally:
             # Threads that are left behind shall not go on to the next file.
             deque(turns, maxlen=0)
@@ -114,10 +114,16 @@ class MountedArchive:
             if trouble := trouble_with(root_of(rule)):
                 return ArchiveFile(lfn, Presence.UNKNOWN, reason=trouble)
             return ArchiveFile(lfn, Presence.NOT_THERE, reason=reason)
-        if not stat.S_ISREG(status.st_mode):
-            reason = f"{source} is not a regular file"
-            return ArchiveFile(lfn, Presence.NOT_THERE, reason=reason)
-        return ArchiveFile(lfn, Presence.THERE, status.st_size)
+        if stat.S_ISREG(status.st_mode):
+            return ArchiveFile(lfn, Presence.THERE, status.st_size, mtime_s=status.st_mtime)
+        is_directory = stat.S_ISDIR(status.st_mode)
+        return ArchiveFile(
+            lfn,
+            Presence.NOT_THERE,
+            reason=f"{source} is {'a directory' if is_directory else 'not a regular file'}",
+            mtime_s=status.st_mtime,
+            is_directory=is_directory,
+        )
 
     async def _believed(self, failure: Failure, rule: NameRule) -> Failure:
         """The failure, if the archive is in a state to be believed."""
@@ -168,13 +174,13 @@ class MountedArchive:
                 raise CopyError(ErrorClass.TRANSIENT, f"copying {copy.source} {reason}")
 
 
-async def _wait_while_answered(
-    threads: list[asyncio.Future[None]], found: list[ArchiveFile | None]
+async def wait_while_moving(
+    threads: Sequence[asyncio.Future[None]], moved: Callable[[], int]
 ) -> None:
-    """Returns when all threads have ended, or for too long none has found an answer."""
-    answered = -1
-    while threads and answered < len(found) - found.count(None):
-        answered = len(found) - found.count(None)
+    """Returns when all threads have ended, or have moved nothing for too long."""
+    before = -1
+    while threads and before < moved():
+        before = moved()
         await asyncio.wait(threads, timeout=STAT_LIMIT_S)
         if all(thread.done() for thread in threads):
             return

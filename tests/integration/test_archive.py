@@ -13,7 +13,14 @@ import pytest
 from common.command import ErrorClass
 from common.config.mss import MssConfig
 from common.names import NameMap
-from dataserver.archive import Archive, ArchiveFile, Fetched, Presence
+from dataserver.archive import (
+    Archive,
+    ArchiveEntry,
+    ArchiveFile,
+    Fetched,
+    Presence,
+    commanded,
+)
 from dataserver.checksum import Checksum
 
 if TYPE_CHECKING:
@@ -56,11 +63,12 @@ def archive_of(
     store: Path,
     stagecmd: list[str] | str = "builtin",
     statcmd: list[str] | None = None,
+    listcmd: list[str] | None = None,
     **others: str,
 ) -> Archive:
     names = [{"prefix": "/store/", "archive": os.fspath(store)}]
     config = MssConfig.model_validate(
-        {"stagecmd": stagecmd, "statcmd": statcmd, "names": names, **others}
+        {"stagecmd": stagecmd, "statcmd": statcmd, "listcmd": listcmd, "names": names, **others}
     )
     names_of_site = NameMap(config.name_rules(), config.prefixes())
     return Archive(config, names_of_site, owner="test-archive", parallel_stats=4)
@@ -279,3 +287,101 @@ async def test_the_built_in_archive_is_asked_without_a_command(store: Path) -> N
     shutil.rmtree(store)
     (found_later,) = await archive_of(store).examine([LFN])
     assert found_later.presence is Presence.UNKNOWN
+
+
+async def test_a_statcmd_may_tell_times_and_directories(
+    store: Path, script: Callable[[str], str]
+) -> None:
+    command = script(
+        'test -d "$1" && { echo \'{"type": "dir"}\'; exit; }\n'
+        'echo \'{"size": 15000, "mtime": 1790000000}\''
+    )
+    archive = archive_of(store, ["cp", "{source}", "{target}"], [command, "{source}"])
+    file, directory = await archive.examine([LFN, "/store/run 7"])
+    assert file == ArchiveFile(LFN, Presence.THERE, 15000, mtime_s=1_790_000_000.0)
+    assert directory.presence is Presence.NOT_THERE
+    assert directory.is_directory
+
+
+# --- list commands ------------------------------------------------------------
+
+LISTS_ITS_ARGUMENTS = """printf '{"name": "%s", "type": "dir"}\\n' "$@" | tr -d /"""
+
+
+async def test_a_listcmd_is_asked_about_a_directory(
+    store: Path, script: Callable[[str], str]
+) -> None:
+    command = script(
+        """echo '{"name": "a.root", "size": 12, "mtime": 1790000000}'\n""" + LISTS_ITS_ARGUMENTS
+    )
+    archive = archive_of(
+        store, ["cp", "{source}", "{target}"], listcmd=[command, "{source}", "{lfn}"]
+    )
+    found = await archive.list_directory("/store/run 7/")
+    assert found.presence is Presence.THERE
+    assert found.entries == [
+        ArchiveEntry("a.root", False, 12, 1_790_000_000.0),
+        ArchiveEntry(f"{store}/run 7".replace("/", ""), is_directory=True),
+        ArchiveEntry("storerun 7", is_directory=True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "presence", "said"),
+    [
+        ('echo "no such directory" >&2; exit 66', Presence.NOT_THERE, "no such directory"),
+        ('echo "robot on strike" >&2; exit 75', Presence.UNKNOWN, "robot on strike"),
+        ("kill -9 $$", Presence.UNKNOWN, "SIGKILL"),
+        ('echo "total 12"', Presence.UNKNOWN, "line 1: this is not JSON: total 12"),
+        ('echo \'{"name": "a"}\'; exit 1', Presence.UNKNOWN, "exit code 1"),
+    ],
+    ids=["not there", "failing", "killed", "babbling", "half"],
+)
+async def test_a_listcmd_that_fails_tells_no_entries(
+    store: Path, script: Callable[[str], str], text: str, presence: Presence, said: str
+) -> None:
+    archive = archive_of(store, "builtin", listcmd=[script(text), "{source}"])
+    found = await archive.list_directory("/store/x")
+    assert found.presence is presence
+    assert said in found.reason
+    assert list(found.entries) == []
+
+
+async def test_a_listing_of_too_many_bytes_is_not_believed(
+    store: Path, script: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commanded, "LISTING_LIMIT_BYTES", 3_000_000)
+    lines = f"""yes '{{"name": "{"x" * 200}"}}' | head -c 5000000"""
+    archive = archive_of(store, "builtin", listcmd=[script(lines), "{source}"])
+    found = await archive.list_directory("/store")
+    assert found.presence is Presence.UNKNOWN
+    assert found.reason == "listcmd printed more than 3000000 bytes"
+
+
+async def test_directories_are_listed_a_few_at_a_time(
+    store: Path, tmp_path: Path, script: Callable[[str], str]
+) -> None:
+    room = tmp_path / "room"
+    room.mkdir()
+    # Each counts who is in the room with it; fifteen want to be there at once.
+    command = script(
+        f'touch "{room}/$$"; printf \'{{"name": "n%s"}}\' "$(ls "{room}" | wc -l)"; rm "{room}/$$"'
+    )
+    archive = archive_of(store, "builtin", listcmd=[command, "{source}"])
+    listings = await asyncio.gather(*(archive.list_directory("/store") for _ in range(15)))
+    assert max(int(one.entries[0].name[1:]) for one in listings) <= 4
+
+
+async def test_the_built_in_archive_is_listed_without_a_command(store: Path) -> None:
+    archive = archive_of(store)
+    assert [one.name for one in (await archive.list_directory("/store")).entries] == ["run 7"]
+    found = await archive.list_directory("/store/run 7")
+    assert [one.size_bytes for one in found.entries] == [len(CONTENT)]
+    shutil.rmtree(store)
+    assert (await archive.list_directory("/store/run 7")).presence is Presence.UNKNOWN
+
+
+async def test_a_site_with_a_script_and_no_listcmd_cannot_be_listed(store: Path) -> None:
+    found = await archive_of(store, ["cp", "{source}", "{target}"]).list_directory("/store")
+    assert found.presence is Presence.UNKNOWN
+    assert "no listcmd" in found.reason

@@ -27,6 +27,8 @@ def test_above_the_exports_there_is_only_the_way_to_them(lfn: str, children: set
     found = directory_of(NAMES, lfn)
     assert found.children == children
     assert found.rule is None
+    assert found.is_given
+    assert found.is_complete
 
 
 @pytest.mark.parametrize(
@@ -47,12 +49,28 @@ def test_below_them_the_longest_prefix_says_which_directory_of_the_archive(
     assert found.rule is rule
     assert found.archive_name == archive_name
     assert found.children == children
+    assert not found.is_complete
+
+
+@pytest.mark.parametrize(
+    ("lfn", "is_given"),
+    [
+        ("/store", True),
+        ("/store/run7", True),
+        ("/store/run7/raw", True),
+        ("/user/public", True),
+        ("/store/run8", False),
+        ("/user/public/x", False),
+    ],
+)
+def test_what_is_on_the_way_to_something_given_is_there(lfn: str, is_given: bool) -> None:
+    assert directory_of(NAMES, lfn).is_given is is_given
 
 
 def test_an_export_above_all_prefixes_has_the_way_to_them() -> None:
     names = NameMap([STORE, RUN7], exports=["/"])
     assert directory_of(names, "/").children == {"store"}
-    assert directory_of(names, "/").rule is None
+    assert directory_of(names, "/").is_complete
     with pytest.raises(NameRefused, match="no rule"):
         directory_of(names, "/other")
 
@@ -62,6 +80,8 @@ def test_where_only_a_regex_could_tell_nothing_is_told() -> None:
     found = directory_of(names, "/store")
     assert found.rule is None
     assert found.children == frozenset()
+    assert not found.is_complete
+    assert directory_of(names, "/store/odd-directory").rule is None
 
 
 @pytest.mark.parametrize("lfn", ["/other", "/storeX", "/store/../user", "store", "/.incoming"])

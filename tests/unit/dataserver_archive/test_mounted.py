@@ -85,25 +85,43 @@ def stuck_copying(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 async def test_files_are_told_in_the_order_asked(archive: MountedArchive, store: Path) -> None:
     (store / "directory").mkdir()
     (store / "empty").touch()
+    os.mkfifo(store / "pipe")
+    for name in ("a.root", "empty", "directory", "pipe"):
+        os.utime(store / name, (0, 1_790_000_000.5))
     found = await archive.examine(
-        ["/store/missing", "/store/a.root", "/store/directory", "/store/empty", "/other/a"]
+        [
+            "/store/missing",
+            "/store/a.root",
+            "/store/directory",
+            "/store/empty",
+            "/store/pipe",
+            "/other/a",
+        ]
     )
-    assert found[:4] == [
+    assert found[:5] == [
         ArchiveFile(
             "/store/missing",
             Presence.NOT_THERE,
             reason=f"{store}/missing: No such file or directory",
         ),
-        ArchiveFile("/store/a.root", Presence.THERE, 12),
+        ArchiveFile("/store/a.root", Presence.THERE, 12, mtime_s=1_790_000_000.5),
         ArchiveFile(
             "/store/directory",
             Presence.NOT_THERE,
-            reason=f"{store}/directory is not a regular file",
+            reason=f"{store}/directory is a directory",
+            mtime_s=1_790_000_000.5,
+            is_directory=True,
         ),
-        ArchiveFile("/store/empty", Presence.THERE, 0),
+        ArchiveFile("/store/empty", Presence.THERE, 0, mtime_s=1_790_000_000.5),
+        ArchiveFile(
+            "/store/pipe",
+            Presence.NOT_THERE,
+            reason=f"{store}/pipe is not a regular file",
+            mtime_s=1_790_000_000.5,
+        ),
     ]
-    assert found[4].presence is Presence.UNKNOWN
-    assert "not under what this site exports" in found[4].reason
+    assert found[5].presence is Presence.UNKNOWN
+    assert "not under what this site exports" in found[5].reason
 
 
 async def test_many_files_are_all_told(archive: MountedArchive, store: Path) -> None:
