@@ -220,8 +220,9 @@ class NameMap:
 
         It is an export, lies within one or leads to one; raises NameRefused otherwise.
         """
-        name = normalise(lfn) if lfn.strip("/.") or not lfn.startswith("/") else "/"
-        if (name.removesuffix("/") + "/").startswith(self.exports) or self.leads_to_exports(name):
+        inside = normalise_prefix(lfn)
+        name = inside.removesuffix("/") or "/"
+        if inside.startswith(self.exports) or self.leads_to_exports(name):
             return name
         raise _refusal(lfn, f"it is not under what this site exports ({self._exported()})")
 

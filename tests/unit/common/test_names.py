@@ -243,6 +243,6 @@ def test_a_directory_is_an_export_or_leads_to_one() -> None:
     assert names.leads_to_exports("/store")
     assert names.leads_to_exports("/store/run7")
     assert not names.leads_to_exports("/store/run7/a")
-    for refused in ("/store/run70", "/sto", "store", "/store/../x", ""):
+    for refused in ("/store/run70", "/sto", "store", "/store/../x", "", "/..", "/..."):
         with pytest.raises(NameRefused):
             names.check_directory(refused)
