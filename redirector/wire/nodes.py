@@ -33,8 +33,15 @@ if TYPE_CHECKING:
     from redirector.core.model import PinOrder
 
 #: Answers to questions; they go to whoever asked, not to the head.
-ANSWERS = (pb.Described, pb.Examined, pb.PurgePlan, pb.Evicted)
-Answer = pb.Described | pb.Examined | pb.PurgePlan | pb.Evicted
+ANSWERS = (
+    pb.Described,
+    pb.Examined,
+    pb.Listed,
+    pb.ReplicaStats,
+    pb.PurgePlan,
+    pb.Evicted,
+)
+Answer = pb.Described | pb.Examined | pb.Listed | pb.ReplicaStats | pb.PurgePlan | pb.Evicted
 
 
 def hello(message: pb.NodeMessage, connection: int) -> events.NodeHello:
@@ -99,6 +106,10 @@ def event(message: pb.NodeMessage, connection: int) -> events.Event | Answer:
             return message.purge_plan
         case "evicted":
             return message.evicted
+        case "listed":
+            return message.listed
+        case "replica_stats":
+            return message.replica_stats
         case "hello":
             raise UsageError("a data server says Hello once a stream")
         case _:
