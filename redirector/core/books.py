@@ -96,6 +96,7 @@ class Books:
         self.epoch = epoch
         self.rng = rng
         self.started_s = now_s
+        self.root_address = ""  # of the redirector's own root:// door
         self.index = ReplicaIndex()
         self.nodes = Nodes(settings, now_s)
         self.stories = Stories(settings.stories_remembered)

@@ -51,6 +51,7 @@ class NodeHello:
     version: str = ""
     drain: bool = False
     claims: Sequence[str] = ()  # names that clients write under there now
+    served_by_others: bool = False  # its root:// door is another program's
 
 
 @dataclass(frozen=True, slots=True)

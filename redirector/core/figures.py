@@ -73,6 +73,7 @@ class NodeFigures:
     recalls: int  # ours, running or waiting there
     claims: int  # names that clients write under there
     promised_bytes: int  # reserved for them
+    served_by_others: bool  # its root:// door is another program's
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ The work is done by parts that share the tables of `Books`:
     Asking       what clients want: requests, pins
     Pinning      pins, and telling the nodes of them
     Lookup       where files are
+    Reading      which holder a client is sent to
+    Writing      which node a client is sent to with a new file
     Explaining   all of it in words
 """
 
@@ -32,17 +34,19 @@ from redirector.core.figures import (
 from redirector.core.holdings import Holdings
 from redirector.core.lookup import Lookup
 from redirector.core.membership import Membership
-from redirector.core.model import RequestFile
+from redirector.core.model import NodeAddress, RequestFile
 from redirector.core.pinning import Pinning
 from redirector.core.placing import Placing
+from redirector.core.reading import Reading
 from redirector.core.settling import Settling
 from redirector.core.staging import Staging
 from redirector.core.standing import standing_of
 from redirector.core.wishes import Wishes
+from redirector.core.writing import Writing
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from redirector.core.events import Event
     from redirector.core.figures import (
@@ -84,6 +88,8 @@ class Head:
         self._explaining = Explaining(books)
         self._asking = Asking(books, wishes, endings, settling, pinning, self._explaining)
         self._lookup = Lookup(books)
+        self._reading = Reading(books)
+        self._writing = Writing(books, self._claiming)
         self._latest_s = now_s
 
     def handle(self, event: Event, now_s: float) -> list[Instruction]:
@@ -116,6 +122,39 @@ class Head:
         ]
         return min(time_s for time_s in times if time_s is not None)
 
+    def set_root_address(self, address: str) -> None:
+        """HOST:PORT of the redirector's own root:// door, for the nodes that join from now on."""
+        self._books.root_address = address
+
+    # --- choices: they count as made, so that the next ones are spread ---
+
+    def choose_reader(
+        self, lfn: str, host: str = "", avoid: Collection[str] = ()
+    ) -> NodeAddress | None:
+        """Where a client on `host` is sent to read a file; well below 1 µs for one replica.
+
+        None if no node in touch that has a root:// door, but for those named in `avoid`,
+        holds it. Counts as a use of the replica: a node whose door is another program's is
+        told of it with its next heartbeat, so the caller need not see to that.
+        """
+        return self._reading.choose(lfn, host, avoid)
+
+    def choose_writer(
+        self,
+        lfn: str,
+        size_bytes: int,
+        host: str,
+        avoid: Collection[str],
+        now_s: float,
+    ) -> NodeAddress:
+        """Where a client on `host` is sent to write a file of this size (0: unknown).
+
+        That is the node that has the name already, claimed or online, or else the best one
+        that has room. Raises QuotaExceeded if there is no room for it anywhere; Refused if
+        it is being staged, no node takes new files, or too little is known after a restart.
+        """
+        return self._writing.choose(lfn, size_bytes, host, avoid, now_s)
+
     # --- queries ---
 
     def locate(self, lfns: Sequence[str], now_s: float, host: str = "") -> LocateColumns:
@@ -125,6 +164,18 @@ class Head:
     def standing(self, lfns: Sequence[str], now_s: float) -> list[FileStanding]:
         """How files stand, a row each (for snapshots; slower than `locate`)."""
         return [standing_of(self._books, lfn, now_s) for lfn in lfns]
+
+    def is_online(self, lfn: str) -> bool:
+        """Whether any node that was not given up holds a file, in touch or not."""
+        return self._books.index.online(lfn)
+
+    def holders(self, lfn: str) -> list[NodeAddress]:
+        """All nodes in touch that a file can be read from by root://, the least loaded first."""
+        return self._reading.holders(lfn)
+
+    def staging_node(self, lfn: str) -> NodeAddress | None:
+        """The node that runs a file's recall now; None if there is no such run."""
+        return self._reading.staging_node(lfn)
 
     def group_by_holder(self, lfns: Sequence[str]) -> HolderGroups:
         """Whom to ask about these files (Describe): the best holder that is in touch."""
@@ -268,4 +319,5 @@ class Head:
             recalls=len(node.recalls),
             claims=len(node.claims),
             promised_bytes=node.promised_bytes,
+            served_by_others=node.served_by_others,
         )

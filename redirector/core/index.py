@@ -27,6 +27,9 @@ _SLOT = (1 << _SLOT_BITS) - 1
 
 Entry = int | tuple[int, ...]
 
+#: Instead of a node's number: more than one node may have the file.
+SEVERAL = -1
+
 
 class Columns(NamedTuple):
     """Rows in the order asked; node numbers, 0 where not online."""
@@ -150,6 +153,14 @@ class ReplicaIndex:
             for one in (entry if isinstance(entry, tuple) else (entry,))
             if node_of[one & _SLOT]
         ]
+
+    def sole_holder(self, lfn: str) -> int:
+        """The number of the one node that has a file; 0 if it is not online, SEVERAL if
+        `replicas` must tell."""
+        entry = self._held.get(lfn, 0)
+        if isinstance(entry, tuple):
+            return SEVERAL
+        return self._node_of[entry & _SLOT]
 
     def online(self, lfn: str) -> bool:
         """Whether there is a visible replica."""

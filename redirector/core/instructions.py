@@ -38,6 +38,7 @@ class Welcome:
     heartbeat_s: float
     recall_lease_s: float
     redirector_epoch: str
+    root_address: str = ""  # of the redirector's root:// door; "": it has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,16 @@ class SetPins:
     complete: bool = False
 
 
-NodeCommand = Welcome | SendInventory | ConfirmHeartbeat | StartRecall | CancelRecall | SetPins
+@dataclass(frozen=True, slots=True)
+class NoteUses:
+    """Somebody was sent to these replicas, which are served by another program."""
+
+    lfns: tuple[str, ...]
+
+
+NodeCommand = (
+    Welcome | SendInventory | ConfirmHeartbeat | StartRecall | CancelRecall | SetPins | NoteUses
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from redirector.core.instructions import (
     AnswerDrain,
     CloseConnection,
     ConfirmHeartbeat,
+    NoteUses,
     RefuseNode,
     RemoveNode,
     SaveNode,
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from redirector.core.holdings import Holdings
     from redirector.core.node import Node
     from redirector.core.staging import Staging
+
+
+#: Names in one message about uses, so that it stays well below the largest message.
+_USES_AT_A_TIME = 1_000
 
 
 class Membership:
@@ -58,7 +63,9 @@ class Membership:
         if node.record() != saved:
             books.out.add(SaveNode(node.record()))
         settings = books.settings
-        books.out.send(node, Welcome(settings.heartbeat_s, settings.lost_after_s, books.epoch))
+        lease_s = settings.lost_after_s
+        welcome = Welcome(settings.heartbeat_s, lease_s, books.epoch, books.root_address)
+        books.out.send(node, welcome)
         books.out.send(node, SendInventory())
         self._holdings.begin_inventory(node)
         self._staging.account(node, event.running, now_s)
@@ -73,6 +80,7 @@ class Membership:
         node.beat(event.load, quota_bytes, now_s)
         if event.number:
             books.out.send(node, ConfirmHeartbeat(event.number))
+        self._tell_uses(node)
         books.nodes_changed[node] = None
 
     def heard(self, node: Node, now_s: float) -> None:
@@ -116,6 +124,14 @@ class Membership:
         if until_s is not None and now_s >= until_s:
             books.nodes.await_nobody()
             books.queue_grown = True
+
+    def _tell_uses(self, node: Node) -> None:
+        """Tells a node which of its files were used lately, if its door does not."""
+        if node.uses:
+            used, node.uses = list(node.uses), {}
+            for start in range(0, len(used), _USES_AT_A_TIME):
+                piece = tuple(used[start : start + _USES_AT_A_TIME])
+                self._books.out.send(node, NoteUses(piece))
 
     def _judge(self, node: Node, now_s: float) -> None:
         settings = self._books.settings

@@ -44,6 +44,7 @@ class NodeAddress(NamedTuple):
     host: str
     rack: str = ""
     site: str = ""
+    root_address: str = ""  # where its files are read by root://; "": nowhere
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,10 @@ MOVES: dict[tuple[NodeState, str], NodeState] = {
 }
 
 
+#: Of so many different files used, a node is told between two heartbeats.
+_MOST_USES = 10_000
+
+
 class Node:
     """The mutable figures of one data server."""
 
@@ -57,10 +61,12 @@ class Node:
         "filling",
         "fresh_bytes",
         "fresh_pinned_bytes",
+        "fresh_writes_bytes",
         "full_for_bytes",
         "full_until_s",
         "heartbeat_s",
         "kept_for",
+        "last_choice",
         "last_heard_s",
         "load",
         "load_known",
@@ -72,10 +78,13 @@ class Node:
         "recall_slots",
         "recalls",
         "resting_until_s",
+        "served_by_others",
         "slots",
         "state",
         "story",
+        "uses",
         "version",
+        "written_bytes",
     )
 
     def __init__(self, number: int, record: NodeRecord, now_s: float) -> None:
@@ -96,6 +105,11 @@ class Node:
         self.recall_slots = 1
         self.load = NodeLoad()
         self.load_known = False  # a heartbeat has come since its hello
+        # Its root:// door is another program's, which tells of no use; the names of the files
+        # that readers were sent to it for since it was last told of them.
+        self.served_by_others = False
+        self.uses: dict[str, None] = {}
+        self.last_choice = 0  # the higher, the later it was last chosen of several holders
         # Its slots in the index, the one being filled last.
         self.slots: list[int] = []
         self.filling = False
@@ -111,6 +125,10 @@ class Node:
         # Published since the last heartbeat, so not in its figures yet.
         self.fresh_bytes = 0
         self.fresh_pinned_bytes = 0
+        # What clients are writing, as it said with its last heartbeat, and what they were sent
+        # to it with since.
+        self.written_bytes = 0
+        self.fresh_writes_bytes = 0
         # It had no room for as much as this, lately.
         self.full_for_bytes = 0
         self.full_until_s = 0.0
@@ -142,6 +160,8 @@ class Node:
         self.connection = hello.connection
         self.last_heard_s = now_s
         self.drain_configured = hello.drain
+        self.served_by_others = hello.served_by_others
+        self.uses = {}
         self.quota_bytes = hello.quota_bytes
         self.max_files = hello.max_files
         self.recall_slots = max(1, hello.recall_slots)
@@ -160,12 +180,19 @@ class Node:
         self.quota_bytes = quota_bytes
         self.fresh_bytes = 0
         self.fresh_pinned_bytes = 0
+        self.written_bytes = max(0, load.reserved_bytes - self.promised_bytes)
+        self.fresh_writes_bytes = 0
 
     def record(self) -> NodeRecord:
         """What is kept of it on disk."""
         return NodeRecord(
             self.name, self.pool_id, self.draining, gone=self.state is NodeState.DROPPED
         )
+
+    def note_use(self, lfn: str) -> None:
+        """Somebody was sent to it for a file; of very many it is not told."""
+        if len(self.uses) < _MOST_USES:
+            self.uses[lfn] = None
 
     # --- recalls and room ---
 
@@ -188,16 +215,23 @@ class Node:
     def need_bytes(self, recall: Recall, assumed_bytes: int) -> int:
         """What to reserve here for a file; one of unknown size gets an assumed one.
 
-        That is at most an even share of the quota, or nothing would ever be staged
-        into pools smaller than the assumption; unless it proved too little before. Then
-        it may take all that is not pinned, but waits for no pin to go, unless more than
-        that has come already.
+        If that proved too little before, it may take all that is not pinned, but waits for
+        no pin to go, unless more than that has come already.
         """
         if recall.size_bytes:
             return recall.size_bytes
-        usual_bytes = min(assumed_bytes, self.quota_bytes // (2 * self.recall_slots))
         likely_bytes = min(recall.least_bytes, self.unpinned_bytes)
-        return max(usual_bytes, likely_bytes, recall.arrived_bytes)
+        return max(self.usual_bytes(assumed_bytes), likely_bytes, recall.arrived_bytes)
+
+    def usual_bytes(self, assumed_bytes: int) -> int:
+        """What a file of unknown size is taken to need here: at most an even share of the
+        quota, or nothing would ever come into pools smaller than the assumption."""
+        return min(assumed_bytes, self.quota_bytes // (2 * self.recall_slots))
+
+    @property
+    def writes_bytes(self) -> int:
+        """What clients are writing here, or about to."""
+        return self.written_bytes + self.fresh_writes_bytes
 
     @property
     def unpinned_bytes(self) -> int:

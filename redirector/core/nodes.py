@@ -35,6 +35,8 @@ class Nodes:
         self._by_name: dict[str, Node] = {}
         self._by_number: list[Node | None] = [None]
         self._by_connection: dict[int, Node] = {}
+        # By number: the nodes in touch whose files are read by root://. Number 0 is none.
+        self.readable: list[Node | None] = [None]
         self._awaited: set[str] = set()
         self._await_until_s = now_s + settings.lost_after_s
         self.site_rate = settings.assumed_rate
@@ -104,6 +106,7 @@ class Nodes:
         if node.connection is not None:
             del self._by_connection[node.connection]
         node.greet(hello, now_s)
+        self.readable[node.number] = node if node.address.root_address else None
         self.quotas_changed()
         self._by_connection[hello.connection] = node
         return node
@@ -113,6 +116,7 @@ class Nodes:
         assert node.connection is not None
         del self._by_connection[node.connection]
         node.connection = None
+        self.readable[node.number] = None
 
     def forget(self, node: Node) -> None:
         """Forgets a node that was dropped long ago."""
@@ -188,6 +192,10 @@ class Nodes:
         """Some node has another quota than before."""
         self._largest_quota_bytes = None
 
+    def is_readable(self, node: Node) -> bool:
+        """Whether a node is in touch and its files are read by root://."""
+        return self.readable[node.number] is not None
+
     def reading_rank(self, number: int) -> float:
         """The lower, the better to read from: the load, with silent nodes last."""
         node = self.numbered(number)
@@ -201,6 +209,8 @@ class Nodes:
             assert self._by_number[node.number] is node
             assert node.connection is None or self._by_connection[node.connection] is node
             node.check()
+            readable = node.connection is not None and node.address.root_address
+            assert self.readable[node.number] is (node if readable else None)
         connected = [node for node in self if node.connection is not None]
         assert len(connected) == len(self._by_connection)
         in_touch = [node.pool_id for node in self if node.state is not NodeState.DROPPED]
@@ -212,6 +222,7 @@ class Nodes:
     def _add(self, record: NodeRecord, now_s: float) -> Node:
         node = Node(len(self._by_number), record, now_s)
         self._by_number.append(node)
+        self.readable.append(None)
         self._by_name[node.name] = node
         return node
 

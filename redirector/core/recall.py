@@ -135,6 +135,11 @@ class Recall:
         """Whether it is in the queue."""
         return self.state is RecallState.QUEUED
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it is in a node's hands only until that has stopped it."""
+        return self.state is RecallState.CANCELLING
+
     def move(self, event: str, story: Story) -> None:
         """Makes a move of the table; raises IllegalMove if it is not there."""
         state = MOVES.get((self.state, event))

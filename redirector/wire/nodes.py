@@ -52,6 +52,8 @@ def hello(message: pb.NodeMessage, connection: int) -> events.NodeHello:
     address = said.address
     node = checked_label("Hello: address.node", required("Hello: address.node", address.node))
     split_address(required("Hello: address.address", address.address))
+    if address.root_address:
+        split_address(address.root_address)
     return events.NodeHello(
         connection=connection,
         address=NodeAddress(
@@ -60,6 +62,7 @@ def hello(message: pb.NodeMessage, connection: int) -> events.NodeHello:
             host=checked_label("Hello: address.host", address.host),
             rack=checked_label("Hello: address.rack", address.rack),
             site=checked_label("Hello: address.site", address.site),
+            root_address=address.root_address,
         ),
         boot_epoch=required("Hello: boot_epoch", said.boot_epoch),
         pool_id=required("Hello: pool_id", said.pool_id),
@@ -77,6 +80,7 @@ def hello(message: pb.NodeMessage, connection: int) -> events.NodeHello:
         version=checked_label("Hello: version", said.version),
         drain=said.drain,
         claims=normalise_all(list(dict.fromkeys(said.claims))),
+        served_by_others=said.served_by_others,
     )
 
 
@@ -126,6 +130,7 @@ def command(order: instructions.NodeCommand) -> pb.NodeCommand:
                     recall_lease_s=order.recall_lease_s,
                     redirector_epoch=order.redirector_epoch,
                     takes_batches=True,
+                    root_address=order.root_address,
                 )
             )
         case instructions.SendInventory():
@@ -154,6 +159,8 @@ def command(order: instructions.NodeCommand) -> pb.NodeCommand:
                     complete=complete,
                 )
             )
+        case instructions.NoteUses(lfns=lfns):
+            return pb.NodeCommand(note_uses=pb.NoteUses(lfns=lfns))
         case _:
             assert_never(order)
 

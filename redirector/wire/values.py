@@ -83,6 +83,7 @@ def address_message(address: NodeAddress) -> types_pb2.NodeAddress:
         host=address.host,
         rack=address.rack,
         site=address.site,
+        root_address=address.root_address,
     )
 
 

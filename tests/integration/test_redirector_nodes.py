@@ -9,7 +9,9 @@ import grpc
 import pytest
 
 from common.errors import (
+    AlreadyExists,
     ConfigError,
+    NameRefused,
     NotFound,
     PackhorseError,
     Refused,
@@ -68,6 +70,39 @@ async def test_a_node_that_joined_is_seen_with_its_load(site: HeadSite) -> None:
     assert (one.load.used_bytes, one.load.quota_bytes) == (300, 1000)
     assert (seen.replicas, seen.quota_bytes, seen.largest_file_bytes) == (1, 1000, 1000)
     assert (seen.version, one.version) == ("test", "test")
+
+
+async def test_one_node_at_a_time_writes_under_a_name(site: HeadSite) -> None:
+    async with FakeNode(site.address, "disk1") as one, FakeNode(site.address, "disk2") as other:
+        await one.join()
+        await other.join()
+
+        async def claim(node: FakeNode) -> None:
+            request = pb.ClaimNameRequest(node=node.name, boot_epoch=node.boot_epoch, lfn=A)
+            await call(site.cluster.ClaimName(request))
+
+        await claim(one)
+        with pytest.raises(Refused, match=f"{A} is being written on disk1"):
+            await claim(other)
+        explained = await call(site.files.Explain(pb.ExplainRequest(lfn=A)))
+        assert explained.next == "is being written on disk1"
+        one.publish(A, 7)
+        one.say(pb.NodeMessage(claim_ended=pb.ClaimEnded(lfn=A)))
+        one.publish(B, 7)
+        await site.until_online(B)
+        with pytest.raises(AlreadyExists, match=f"{A} is online on disk1"):
+            await claim(other)
+
+
+async def test_a_claim_without_a_name_is_refused(site: HeadSite) -> None:
+    for field in ("node", "boot_epoch", "lfn"):
+        request = pb.ClaimNameRequest(node="disk1", boot_epoch="boot", lfn=A)
+        request.ClearField(field)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match=f"ClaimName: {field} is missing"):
+            await call(site.cluster.ClaimName(request))
+    request = pb.ClaimNameRequest(node="disk1", boot_epoch="boot", lfn="/a/../b")
+    with pytest.raises(NameRefused):
+        await call(site.cluster.ClaimName(request))
 
 
 async def test_a_lost_node_is_seen_as_such_and_its_file_is_staged_elsewhere(

@@ -9,7 +9,7 @@ site.publish("disk1", "/f")
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redirector.core import events, instructions
 from redirector.core.head import Head
@@ -99,12 +99,20 @@ class Site:
         pool: str = "",
         drain: bool = False,
         claims: Sequence[str] = (),
+        root: bool = True,
+        host: str = "",
+        served_by_others: bool = False,
     ) -> list[Instruction]:
         """A node opens a stream, says hello, and sends its first heartbeat."""
         self._connections_made += 1
         hello = events.NodeHello(
             self._connections_made,
-            NodeAddress(name, f"{name}:7000", f"host-{name}"),
+            NodeAddress(
+                name,
+                f"{name}:7000",
+                host or f"host-{name}",
+                root_address=f"{name}:1094" if root else "",
+            ),
             boot,
             pool or f"pool-{name}",
             quota_bytes,
@@ -113,6 +121,7 @@ class Site:
             running=tuple(RunningRecall(*run) for run in running),
             drain=drain,
             claims=claims,
+            served_by_others=served_by_others,
         )
         done = self.give(hello)
         if not of_kind(done, instructions.RefuseNode):
@@ -144,10 +153,11 @@ class Site:
         quota_bytes: int = 100 * GB,
         slots: int = 4,
         load: NodeLoad | None = None,
+        **more: Any,
     ) -> list[Instruction]:
         """A node says hello, sends a heartbeat and its inventory."""
         self.loads[name] = load or NodeLoad(staging_rate=100e6)
-        done = self.hello(name, quota_bytes=quota_bytes, slots=slots)
+        done = self.hello(name, quota_bytes=quota_bytes, slots=slots, **more)
         return done + self.inventory(name, files)
 
     def beat(self, name: str, load: NodeLoad | None = None, number: int = 0) -> list[Instruction]:

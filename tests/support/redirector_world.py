@@ -199,7 +199,7 @@ class World:
         node.say(
             events.NodeHello(
                 node.connection,
-                NodeAddress(node.name, f"{node.name}:1", node.name),
+                NodeAddress(node.name, f"{node.name}:1", node.name, root_address=f"{node.name}:2"),
                 f"{node.name}-boot{node.boot}",
                 f"pool-{node.name}",
                 node.quota_bytes,

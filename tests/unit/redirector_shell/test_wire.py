@@ -62,6 +62,19 @@ def test_a_hello_says_all_the_head_needs() -> None:
     hello = nodes.hello(pb.NodeMessage(hello=HELLO), 7)
     assert (hello.connection, hello.address.node, hello.boot_epoch) == (7, "disk1", "boot")
     assert hello.running == (RunningRecall("r1", "/store/a", 5),)
+    assert (hello.claims, hello.served_by_others, hello.address.root_address) == ([], False, "")
+
+
+def test_a_hello_says_who_reads_and_writes_by_root() -> None:
+    said = pb.Hello(claims=["/a", "//b", "/a"], served_by_others=True)
+    said.MergeFrom(HELLO)
+    said.address.root_address = "disk1:1094"
+    hello = nodes.hello(pb.NodeMessage(hello=said), 1)
+    assert (hello.claims, hello.served_by_others) == (["/a", "/b"], True)
+    assert values.address_message(hello.address) == said.address
+    said.address.root_address = "disk1"
+    with pytest.raises(ConfigError, match="address"):
+        nodes.hello(pb.NodeMessage(hello=said), 1)
 
 
 @pytest.mark.parametrize("field", ["boot_epoch", "pool_id", "quota_bytes", "recall_slots"])
@@ -115,6 +128,7 @@ NONSENSE = {
     "a load that is no number": pb.NodeMessage(heartbeat=pb.Heartbeat(cpu_percent=float("nan"))),
     "a rate below 0": pb.NodeMessage(heartbeat=pb.Heartbeat(staging_rate=-1.0)),
     "progress of nothing": pb.NodeMessage(recall_progress=pb.RecallProgress()),
+    "a claim on nothing": pb.NodeMessage(claim_ended=pb.ClaimEnded()),
     "the end of nothing": pb.NodeMessage(recall_ended=pb.RecallEnded(lfn="/a")),
     "the end for no file": pb.NodeMessage(recall_ended=pb.RecallEnded(recall_id="r")),
     "a failure of no class": pb.NodeMessage(
@@ -127,6 +141,11 @@ NONSENSE = {
 def test_a_message_that_makes_no_sense_is_refused(message: pb.NodeMessage) -> None:
     with pytest.raises(PackhorseError):
         nodes.event(message, 1)
+
+
+def test_the_end_of_a_claim_names_the_file_as_everybody_does() -> None:
+    message = pb.NodeMessage(claim_ended=pb.ClaimEnded(lfn="/a//b"))
+    assert nodes.event(message, 2) == events.ClaimEnded(2, "/a/b")
 
 
 def test_changes_and_endings_are_taken_over() -> None:
@@ -164,6 +183,10 @@ def test_commands_say_what_the_head_wants() -> None:
     ).set_pins
     assert pins.complete
     assert pins.files[0].pins[0].lifetime_s == 1.0
+    welcome = nodes.command(instructions.Welcome(1.0, 60.0, "e", "head:1094")).welcome
+    assert welcome.root_address == "head:1094"
+    uses = nodes.command(instructions.NoteUses(("/a", "/b"))).note_uses
+    assert list(uses.lfns) == ["/a", "/b"]
     for order, field in (
         (instructions.Welcome(1.0, 60.0, "e"), "welcome"),
         (instructions.SendInventory(), "send_inventory"),
