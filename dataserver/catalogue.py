@@ -154,6 +154,23 @@ class Catalogue:
 
         await self._database.write(write)
 
+    async def modified(self, lfns: Sequence[str]) -> dict[str, float]:
+        """When the files were last modified (Unix time), of the names that have a row."""
+
+        def read(connection: sqlite3.Connection) -> dict[str, float]:
+            found: dict[str, float] = {}
+            for start in range(0, len(lfns), _NAMES_AT_A_TIME):
+                names = lfns[start : start + _NAMES_AT_A_TIME]
+                marks = ",".join("?" * len(names))
+                rows = connection.execute(
+                    f"SELECT lfn, mtime_ns FROM replica WHERE lfn IN ({marks})",  # noqa: S608 - only question marks are put in
+                    names,
+                )
+                found.update((lfn, mtime_ns / 1e9) for lfn, mtime_ns in rows)
+            return found
+
+        return await self._database.read(read)
+
     async def known(self, lfns: Sequence[str]) -> list[Known]:
         """What is known of the names that have a row, in no order."""
 

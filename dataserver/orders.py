@@ -11,10 +11,11 @@ from dataserver.core.failure import Failure, FailureKind
 from protos.packhorse.v1 import redirector_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
 
     from common.errors import PackhorseError
     from dataserver.archive import Archive
+    from dataserver.catalogue import Catalogue
     from dataserver.describing import Describer
     from dataserver.engine import Engine
     from dataserver.purger import Purger
@@ -32,10 +33,16 @@ class Orders:
     """Carries out the commands of a redirector."""
 
     def __init__(
-        self, engine: Engine, archive: Archive, describer: Describer, purger: Purger
+        self,
+        engine: Engine,
+        archive: Archive,
+        catalogue: Catalogue,
+        describer: Describer,
+        purger: Purger,
     ) -> None:
         self._engine = engine
         self._archive = archive
+        self._catalogue = catalogue
         self._describer = describer
         self._purger = purger
 
@@ -61,6 +68,12 @@ class Orders:
                 return self._describe(command.describe, answer)
             case "examine":
                 return self._examine(command.examine, answer)
+            case "list_archive":
+                return self._list(command.list_archive, answer)
+            case "stat_replicas":
+                return self._stat(command.stat_replicas, answer)
+            case "note_uses":
+                self._note_uses(command.note_uses.lfns)
             case "make_purge_plan":
                 return self._plan(command.make_purge_plan, answer)
             case other:
@@ -83,6 +96,24 @@ class Orders:
             found = await self._archive.examine(said.lfns[start : start + EXAMINED_AT_A_TIME])
             answer(wire.examined(said.query_id, found, last=False))
         answer(wire.examined(said.query_id, (), last=True))
+
+    async def _list(self, said: pb.ListArchive, answer: Callable[[pb.NodeMessage], None]) -> None:
+        for piece in wire.listed(said.query_id, await self._archive.list_directory(said.directory)):
+            answer(piece)
+
+    async def _stat(self, said: pb.StatReplicas, answer: Callable[[pb.NodeMessage], None]) -> None:
+        held = [lfn for lfn in dict.fromkeys(said.lfns) if self._engine.node.is_visible(lfn)]
+        for start in range(0, len(held), wire.NAMES_IN_A_PIECE):
+            modified = await self._catalogue.modified(held[start : start + wire.NAMES_IN_A_PIECE])
+            answer(wire.replica_stats(said.query_id, modified))
+        answer(wire.replica_stats(said.query_id, {}, last=True))
+
+    def _note_uses(self, lfns: Iterable[str]) -> None:
+        node, now_s = self._engine.node, self._engine.now_s()
+        for lfn in lfns:
+            if node.is_visible(lfn):
+                node.pool.touch(lfn, now_s)
+                self._catalogue.note_use(lfn, now_s)
 
     async def _plan(self, said: pb.MakePurgePlan, answer: Callable[[pb.NodeMessage], None]) -> None:
         plan = await self._purger.plan(said.target_bytes, said.limit or DEFAULT_PLAN_FILES)

@@ -74,6 +74,8 @@ class DataServerService:
         self._names = names
         self._version = version
         self._address = ""
+        #: HOST:PORT where clients read its files by root://; "" if they cannot.
+        self._root_address = config.serve or ""
         self._boot_epoch = secrets.token_hex(8)
         self._clock = Clock()
         self._closing = contextlib.AsyncExitStack()
@@ -123,7 +125,7 @@ class DataServerService:
             config.redirector,
             lambda: self._hello(engine, identity),
             Pulse(engine, health),
-            Orders(engine, archive, describer, purger),
+            Orders(engine, archive, catalogue, describer, purger),
         )
         checker = adopt.Checker(engine, archive, disk, catalogue)
         self._spawn(tasks, "time", engine.tick())
@@ -205,6 +207,7 @@ class DataServerService:
                 host=config.host,
                 rack=config.rack,
                 site=config.site,
+                root_address=self._root_address,
             ),
             boot_epoch=self._boot_epoch,
             pool_id=identity,
@@ -222,6 +225,7 @@ class DataServerService:
             version=self._version,
             drain=config.drain,
             takes_batches=True,
+            served_by_others=config.serve is not None,
         )
 
     # --- stop ---------------------------------------------------------------

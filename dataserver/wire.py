@@ -14,9 +14,9 @@ from protos.packhorse.v1 import redirector_pb2 as pb
 from protos.packhorse.v1 import types_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from dataserver.archive import ArchiveFile
+    from dataserver.archive import ArchiveFile, Listing
     from dataserver.catalogue import Known
     from dataserver.checksum import Checksum
     from dataserver.core.changes import Change, Inventory
@@ -150,9 +150,48 @@ def examined(query_id: int, files: Iterable[ArchiveFile], *, last: bool) -> pb.N
                     size_bytes=one.size_bytes or 0,
                     checksum=_checksum(one.checksum),
                     reason=one.reason,
+                    mtime_unix_s=one.mtime_s or 0.0,
+                    is_directory=one.is_directory,
                 )
                 for one in files
             ],
+            last=last,
+        )
+    )
+
+
+def listed(query_id: int, listing: Listing) -> Iterator[pb.NodeMessage]:
+    """What the archive has in a directory, in pieces."""
+    for start in range(0, max(1, len(listing.entries)), NAMES_IN_A_PIECE):
+        end = start + NAMES_IN_A_PIECE
+        piece = pb.Listed(
+            query_id=query_id,
+            entries=[
+                pb.ArchiveEntry(
+                    name=one.name,
+                    is_directory=one.is_directory,
+                    size_bytes=one.size_bytes or 0,
+                    mtime_unix_s=one.mtime_s or 0.0,
+                )
+                for one in listing.entries[start:end]
+            ],
+        )
+        if end >= len(listing.entries):
+            piece.last = True
+            piece.presence = _PRESENCES[listing.presence]
+            piece.reason = listing.reason
+        yield pb.NodeMessage(listed=piece)
+
+
+def replica_stats(
+    query_id: int, modified: Mapping[str, float], *, last: bool = False
+) -> pb.NodeMessage:
+    """When some replicas were last modified (Unix time)."""
+    return pb.NodeMessage(
+        replica_stats=pb.ReplicaStats(
+            query_id=query_id,
+            lfns=modified.keys(),
+            mtime_unix_s=modified.values(),
             last=last,
         )
     )

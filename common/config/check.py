@@ -83,6 +83,8 @@ def _check_commands(site: SiteConfig) -> Iterator[Problem]:
         yield from _check_program(("mss", "stagecmd"), site.mss.stagecmd[0])
     if site.mss.statcmd is not None:
         yield from _check_program(("mss", "statcmd"), site.mss.statcmd[0])
+    if site.mss.listcmd is not None:
+        yield from _check_program(("mss", "listcmd"), site.mss.listcmd[0])
 
 
 def _check_program(key: KeyPath, program: str) -> Iterator[Problem]:

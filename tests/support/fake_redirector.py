@@ -56,7 +56,14 @@ class JoinedNode:
             case "recall_progress":
                 progress = message.recall_progress
                 self.progress[progress.recall_id].append(progress)
-            case "described" | "examined" | "purge_plan" | "evicted" as kind:
+            case (
+                "described"
+                | "examined"
+                | "listed"
+                | "replica_stats"
+                | "purge_plan"
+                | "evicted" as kind
+            ):
                 answer = getattr(message, kind)
                 self.answers[answer.query_id].append(answer)
 

@@ -84,3 +84,11 @@ async def test_the_file_is_there_after_a_restart(tmp_path: Path) -> None:
     second = Catalogue(path)
     assert list(await second.rows()) == ["/a"]
     second.close()
+
+
+async def test_times_of_change_are_known_of_many_names_at_once(catalogue: Catalogue) -> None:
+    names = [f"/f{number}" for number in range(1100)]
+    await catalogue.add([Entry(lfn, 10, 1_790_000_000_500_000_000, SUM, 50.0) for lfn in names])
+    found = await catalogue.modified([*names, "/x"])
+    assert found == dict.fromkeys(names, 1_790_000_000.5)
+    assert await catalogue.modified([]) == {}

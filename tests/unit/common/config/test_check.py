@@ -91,6 +91,15 @@ def test_commands_must_exist_and_be_executable(tmp_path: Path) -> None:
     assert problems(fine, "dataserver") == []
 
 
+def test_what_asks_the_archive_must_exist_too(tmp_path: Path) -> None:
+    commands = 'statcmd = ["/no/stat", "{source}"]\nlistcmd = ["/no/list", "{source}"]'
+    config = site(tmp_path, stagecmd=f'"builtin"\n{commands}')
+    assert problems(config, "dataserver") == [
+        "mss.statcmd: /no/stat does not exist",
+        "mss.listcmd: /no/list does not exist",
+    ]
+
+
 def test_the_purge_command_is_looked_at_with_its_node(tmp_path: Path) -> None:
     config = site(tmp_path, more='purgecmd = ["/no/purge"]')
     assert problems(config, "dataserver", "disk1") == [
