@@ -1,46 +1,36 @@
-"""Asking data servers about many files: who is asked what, and what comes of it.
-
-Names go out in batches, to all nodes concerned at once, and answers are passed
-on as they come. A node that goes away or does not answer in time is no error
-here: its files count as not answered, in the way each question says.
-"""
+"""Asking about replicas: the node that holds one is asked about it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+import math
 from contextlib import aclosing
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from common.errors import TimedOut, Unreachable
 from protos.packhorse.v1 import redirector_pb2 as pb
-from redirector.core.states import NodeState
 from redirector.merging import merged
+from redirector.questions.asking import (
+    ANSWER_TIMEOUT_S,
+    SLOW_ANSWER_TIMEOUT_S,
+    Asking,
+    taken,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from protos.packhorse.v1 import types_pb2
     from redirector.core.figures import NodeFigures
     from redirector.links import Link
-    from redirector.runner import Runner
 
 log = logging.getLogger(__name__)
 
-DESCRIBE_BATCH = 500
+DESCRIBE_BATCH: Final = 500
 #: Smaller, for files may have to be looked into before the answer.
-INSPECT_BATCH = 100
-#: Smaller, for every file may cost a command of its own.
-EXAMINE_BATCH = 50
-#: Batches that a node examines at a time.
-EXAMINE_AT_ONCE = 2
-#: A batch that this many nodes did not answer is given up.
-EXAMINE_ATTEMPTS = 3
-
-ANSWER_TIMEOUT_S = 30.0
-#: The same where files are looked into, or the archive is asked, before the answer.
-SLOW_ANSWER_TIMEOUT_S = 600.0
+INSPECT_BATCH: Final = 100
+STAT_BATCH: Final = 1_000
 
 
 class Description(NamedTuple):
@@ -57,19 +47,8 @@ class Eviction(NamedTuple):
     refused: list[tuple[str, str]]  # (lfn, reason)
 
 
-_File = TypeVar("_File", "types_pb2.FileInfo", pb.ArchiveFile)
-
-
-class _Batch(NamedTuple):
-    lfns: Sequence[str]
-    attempt: int = 1
-
-
-class Questions:
-    """Asks the nodes that the head knows, over their links."""
-
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+class ReplicaQuestions(Asking):
+    """Questions about replicas."""
 
     async def describe(
         self, lfns: Sequence[str], *, wait_for_content: bool
@@ -86,21 +65,16 @@ class Questions:
             async for description in answers:
                 yield description
 
-    async def examine(self, lfns: Sequence[str]) -> AsyncGenerator[list[pb.ArchiveFile], None]:
-        """What the archive says of files, asked through all nodes that are up."""
-        batches = deque(
-            _Batch(lfns[start : start + EXAMINE_BATCH])
-            for start in range(0, len(lfns), EXAMINE_BATCH)
+    async def modified(self, lfns: Sequence[str]) -> dict[str, float]:
+        """When replicas were last modified (Unix time).
+
+        Names that are not online, and those about which nobody answers, are left out.
+        """
+        groups = self._runner.head.group_by_holder(lfns)
+        answers = await asyncio.gather(
+            *(self._modified_at(*held) for held in groups.by_connection.items())
         )
-        while batches and (links := self._links_up()):
-            answers = merged(
-                self._examine_at(link, batches) for link in links for _ in range(EXAMINE_AT_ONCE)
-            )
-            async with aclosing(answers):
-                async for files in answers:
-                    yield files
-        for batch in batches:
-            yield [_not_told(lfn) for lfn in batch.lfns]
+        return {lfn: mtime_s for answer in answers for lfn, mtime_s in answer.items()}
 
     async def evict(self, lfns: Sequence[str]) -> Eviction:
         """Has every replica of files dropped; a file that keeps one is refused."""
@@ -153,7 +127,7 @@ class Questions:
                 answers = self._describe_batch(link, batch, wait_for_content=wait_for_content)
                 async with aclosing(answers):
                     async for piece in answers:
-                        if files := _taken(piece.files, unanswered):
+                        if files := taken(piece.files, unanswered):
                             yield Description(files, ())
             if unanswered:
                 yield Description((), list(unanswered))
@@ -176,35 +150,30 @@ class Questions:
         except (Unreachable, TimedOut) as error:
             log.warning("describing %d files: %s", len(lfns), error)
 
-    def _links_up(self) -> list[Link]:
-        """The links of all nodes that are up."""
-        nodes = self._runner.head.nodes(self._runner.now_s())
-        connections = [node.connection for node in nodes if node.state is NodeState.UP]
-        links = [self._runner.links.get(one) for one in connections if one is not None]
-        return [link for link in links if link is not None and not link.is_closed]
+    async def _modified_at(self, connection: int, lfns: Sequence[str]) -> dict[str, float]:
+        link = self._runner.links.get(connection)
+        found: dict[str, float] = {}
+        if link is None:
+            return found
+        for start in range(0, len(lfns), STAT_BATCH):
+            batch = lfns[start : start + STAT_BATCH]
 
-    async def _examine_at(
-        self, link: Link, batches: deque[_Batch]
-    ) -> AsyncGenerator[list[pb.ArchiveFile], None]:
-        """Works off batches until there are none, or the node answers no more."""
-        while batches and not link.is_closed:
-            batch = batches.popleft()
-            unanswered = dict.fromkeys(batch.lfns)
-
-            def command(number: int, batch: _Batch = batch) -> pb.NodeCommand:
-                return pb.NodeCommand(examine=pb.ExamineArchive(query_id=number, lfns=batch.lfns))
+            def command(number: int, batch: Sequence[str] = batch) -> pb.NodeCommand:
+                return pb.NodeCommand(stat_replicas=pb.StatReplicas(query_id=number, lfns=batch))
 
             try:
-                async with aclosing(link.ask(command, SLOW_ANSWER_TIMEOUT_S)) as pieces:
+                async with aclosing(link.ask(command, ANSWER_TIMEOUT_S)) as pieces:
                     async for piece in pieces:
-                        yield _taken(piece.files, unanswered)
+                        found.update(zip(piece.lfns, piece.mtime_unix_s, strict=False))
             except (Unreachable, TimedOut) as error:
-                log.warning("asking the archive about %d files: %s", len(unanswered), error)
-                if unanswered and batch.attempt < EXAMINE_ATTEMPTS:
-                    batches.append(_Batch(list(unanswered), batch.attempt + 1))
-                    return
-            if unanswered:
-                yield [_not_told(lfn) for lfn in unanswered]
+                log.warning("asking when %d files were modified: %s", len(batch), error)
+                break
+        asked = frozenset(lfns)
+        return {
+            lfn: mtime_s
+            for lfn, mtime_s in found.items()
+            if lfn in asked and 0 < mtime_s < math.inf
+        }
 
     async def _evict_at(self, connection: int, lfns: Sequence[str]) -> Eviction:
         link = self._runner.links.get(connection)
@@ -230,21 +199,3 @@ class Questions:
             unanswered.pop(lfn, None)
         answer.refused.extend((lfn, reason) for lfn in unanswered)
         return answer
-
-
-def _taken(files: Iterable[_File], unanswered: dict[str, None]) -> list[_File]:
-    """Those of the files that were asked about and not answered yet; now they are."""
-    taken = []
-    for file in files:
-        if file.lfn in unanswered:
-            del unanswered[file.lfn]
-            taken.append(file)
-    return taken
-
-
-def _not_told(lfn: str) -> pb.ArchiveFile:
-    return pb.ArchiveFile(
-        lfn=lfn,
-        presence=pb.ArchiveFile.PRESENCE_UNKNOWN,
-        reason="no data server could ask the archive",
-    )
