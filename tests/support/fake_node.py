@@ -43,6 +43,8 @@ class FakeNode:
     #: What a staged file turns out to hold.
     content_of: Callable[[str], types_pb2.Content | None] = lambda _: None
     running: list[pb.RunningRecall] = field(default_factory=list)
+    #: When every file was modified, here and in the archive.
+    mtime_s: float = 1_790_000_000.5
     answers: bool = True
     inventory_piece: int = 10_000
 
@@ -55,6 +57,8 @@ class FakeNode:
         self.pins: dict[str, list[str]] = {}
         self.described: list[str] = []
         self.examined: list[str] = []
+        self.listed: list[str] = []
+        self.used: list[str] = []
         self.error: PackhorseError | None = None
         self.in_service = asyncio.Event()
         self.gone = asyncio.Event()
@@ -226,6 +230,12 @@ class FakeNode:
                 self._describe(command.describe)
             case "examine" if self.answers:
                 self._examine(command.examine)
+            case "list_archive" if self.answers:
+                self._list(command.list_archive)
+            case "stat_replicas" if self.answers:
+                self._stat(command.stat_replicas)
+            case "note_uses":
+                self.used += command.note_uses.lfns
             case "evict" if self.answers:
                 self._evict(command.evict)
             case "make_purge_plan" if self.answers:
@@ -286,9 +296,45 @@ class FakeNode:
         if self.archive is None:
             return pb.ArchiveFile(lfn=lfn, presence=pb.ArchiveFile.PRESENCE_UNKNOWN)
         if lfn not in self.archive:
-            return pb.ArchiveFile(lfn=lfn, presence=pb.ArchiveFile.PRESENCE_NOT_THERE)
-        there = pb.ArchiveFile.PRESENCE_THERE
-        return pb.ArchiveFile(lfn=lfn, presence=there, size_bytes=self.archive[lfn])
+            return pb.ArchiveFile(
+                lfn=lfn,
+                presence=pb.ArchiveFile.PRESENCE_NOT_THERE,
+                is_directory=any(name.startswith(lfn + "/") for name in self.archive),
+            )
+        return pb.ArchiveFile(
+            lfn=lfn,
+            presence=pb.ArchiveFile.PRESENCE_THERE,
+            size_bytes=self.archive[lfn],
+            mtime_unix_s=self.mtime_s,
+        )
+
+    def _list(self, query: pb.ListArchive) -> None:
+        self.listed.append(query.directory)
+        listed = pb.Listed(query_id=query.query_id, last=True)
+        listed.presence = pb.ArchiveFile.PRESENCE_UNKNOWN
+        if self.archive is not None:
+            inside = query.directory.rstrip("/") + "/"
+            below = {lfn: lfn[len(inside) :] for lfn in self.archive if lfn.startswith(inside)}
+            listed.presence = pb.ArchiveFile.PRESENCE_NOT_THERE
+            if below:
+                listed.presence = pb.ArchiveFile.PRESENCE_THERE
+            for lfn, rest in below.items():
+                if "/" not in rest:
+                    size_bytes = self.archive[lfn]
+                    listed.entries.add(name=rest, size_bytes=size_bytes, mtime_unix_s=self.mtime_s)
+            for name in sorted({rest.partition("/")[0] for rest in below.values() if "/" in rest}):
+                listed.entries.add(name=name, is_directory=True)
+        self.say(pb.NodeMessage(listed=listed))
+
+    def _stat(self, query: pb.StatReplicas) -> None:
+        held = [lfn for lfn in query.lfns if lfn in self.replicas]
+        stats = pb.ReplicaStats(
+            query_id=query.query_id,
+            lfns=held,
+            mtime_unix_s=[self.mtime_s] * len(held),
+            last=True,
+        )
+        self.say(pb.NodeMessage(replica_stats=stats))
 
     def _evict(self, query: pb.EvictFiles) -> None:
         for lfn in query.lfns:
