@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 from typing import TYPE_CHECKING, Final
 
-from common.errors import Damaged, NotFound, UsageError
+from common.errors import NotFound, UsageError
 from common.names import normalise
 from dataserver import wire
-from dataserver.core.events import Lost
-from dataserver.disk import NotAFileError
+from dataserver.losses import Losses
 from dataserver.open_file import OpenFile
 from protos.packhorse.v1 import dataserver_pb2 as pb
 from protos.packhorse.v1 import dataserver_pb2_grpc
@@ -37,8 +35,6 @@ CHUNK_BYTES: Final = 1 << 20
 #: Linux takes no longer paths, its final NUL included.
 PATH_MAX_BYTES: Final = 4096
 
-_GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
-
 
 class ReadingDoor(dataserver_pb2_grpc.DataServerServicer):
     """The DataServer service of one pool. `host` is the pool's host label."""
@@ -48,6 +44,7 @@ class ReadingDoor(dataserver_pb2_grpc.DataServerServicer):
         self._disk = disk
         self._catalogue = catalogue
         self._host = host
+        self._losses = Losses(engine)
         self._closing = asyncio.Event()
 
     def close(self) -> None:
@@ -119,31 +116,17 @@ class ReadingDoor(dataserver_pb2_grpc.DataServerServicer):
                 self._disk.readers, lambda: self._disk.open_replica(replica.lfn)
             )
         except OSError as error:
-            raise self._unreadable(replica, error) from error
+            raise self._losses.unreadable(replica, error) from error
         if file.size_bytes != replica.size_bytes:
             file.close()
-            why = f"it has {file.size_bytes} bytes instead of {replica.size_bytes}"
-            raise self._lost(replica, "damaged", why)
+            raise self._losses.wrong_size(replica, file.size_bytes)
         return file
 
     async def _read(self, replica: Replica, file: OpenFile, length: int, offset: int) -> bytes:
         try:
             data = await file.read(length, offset)
         except OSError as error:
-            raise self._unreadable(replica, error) from error
+            raise self._losses.unreadable(replica, error) from error
         if len(data) != length:
-            raise self._lost(replica, "damaged", f"it ends at {offset + len(data)} bytes")
+            raise self._losses.cut_short(replica, offset + len(data))
         return data
-
-    def _unreadable(self, replica: Replica, error: OSError) -> NotFound | Damaged:
-        if error.errno in _GONE or isinstance(error, NotAFileError):
-            return self._lost(replica, "vanished", error.strerror or "it is gone")
-        if error.errno == errno.EIO:
-            return self._lost(replica, "damaged", "it cannot be read: Input/output error")
-        return Damaged(f"{replica.lfn} cannot be read on this node: {error.strerror}")
-
-    def _lost(self, replica: Replica, reason: str, why: str) -> NotFound:
-        """Drops the replica, and says what its reader is told."""
-        if self._engine.node.pool.get(replica.lfn) is replica:
-            self._engine.post(Lost(replica.lfn, reason, why))
-        return NotFound(f"{replica.lfn} is not on this node any more: {why}")
