@@ -82,9 +82,13 @@ class TellEnded:
 
 @dataclass(frozen=True, slots=True)
 class RemoveFiles:
-    """Unlink replicas and their catalogue rows → Removed."""
+    """Unlink replicas and their catalogue rows → Removed.
+
+    `by_force` takes what other programs have open as well.
+    """
 
     lfns: tuple[str, ...]
+    by_force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
