@@ -216,7 +216,7 @@ class Removals:
         if visible:
             self._changes.enter(event.lfn, replica.size_bytes, dropped=True, reason=event.reason)
         self._out.append(Tell(f"{event.lfn} is {event.reason}: {event.why}"))
-        self._out.append(RemoveFiles((event.lfn,)))
+        self._out.append(RemoveFiles((event.lfn,), by_force=True))
 
     def removed(self, event: Removed) -> None:
         """Books what is gone, and takes back in what could not be removed."""
@@ -242,7 +242,7 @@ class Removals:
     def retry(self) -> None:
         """Tries once more to remove damaged files that could not be removed."""
         if self._hopeless:
-            self._out.append(RemoveFiles(tuple(sorted(self._hopeless))))
+            self._out.append(RemoveFiles(tuple(sorted(self._hopeless)), by_force=True))
             self._hopeless.clear()
 
     def _send_off(self, lfns: list[str], reason: str, *, remove: bool = True) -> None:
