@@ -35,12 +35,12 @@ A *redirector* holds no files: it redirects clients to the data server that does
 client it is where to come back to when a data server fails; it then names in its request
 whom it tried ("tried=host&triedrc=enoent").
 
-More connections can be *bound* to a session: the request comes by the first one, and says
-by which one the data goes. Pages (`pgread`, `pgwrite`) carry a CRC32C each; their answers
+More connections can be *bound* to a session: a request to read comes by the first one, and
+says by which one the data goes. Pages (`pgread`, `pgwrite`) carry a CRC32C each; their answers
 have the status `status`.
 
-Numbers and layouts: XRootD's XProtocol.hh, protocol 5.2.0, whose licence lets it be used to
-reimplement the protocol. What current clients really send was measured with XRootD 5.5 and 6.
+Numbers and layouts: XRootD's XProtocol.hh, up to protocol 5.2.0, whose licence lets it be used
+to reimplement the protocol. What current clients really send was measured with XRootD 5.5 and 6.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-#: What the handshake's answer and kXR_protocol say: 5.2.0.
-PROTOCOL_VERSION: Final = 0x520
-#: The last two numbers of the handshake.
+#: What the handshake's answer and kXR_protocol say: 5.1.1. From 5.2.0 on, clients take it
+#: that a server can clone parts of files and open them by the handle of another.
+PROTOCOL_VERSION: Final = 0x511
+#: The five numbers that a client sends first.
 HANDSHAKE: Final = (0, 0, 0, 4, 2012)
 HANDSHAKE_BYTES: Final = 20
 REQUEST_HEADER_BYTES: Final = 24
@@ -142,6 +143,8 @@ class Code(IntEnum):
     CHECKSUM_ERROR = 3019
     IN_PROGRESS = 3020
     OVER_QUOTA = 3021
+    SIGNATURE_ERROR = 3022
+    DECRYPT_ERROR = 3023
     OVERLOADED = 3024
     READ_ONLY = 3025
     BAD_PAYLOAD = 3026
@@ -174,7 +177,9 @@ ASYNC_ABLE: Final = 0x80
 
 
 class OpenFlag:
-    """How a file is opened."""
+    """How a file is opened. To read it, if nothing else is said: a client that opens a file
+    again, on a new connection, sends no flag at all.
+    """
 
     COMPRESS: Final = 0x1
     DELETE: Final = 0x2
@@ -211,6 +216,9 @@ class StatFlag:
 
 #: Option of kXR_stat: about the space below a name, not about the name.
 STAT_VFS: Final = 1
+
+#: Option of kXR_mkdir: those above it too.
+MKDIR_PARENTS: Final = 1
 
 
 class DirListFlag:
@@ -259,6 +267,7 @@ class PrepareFlag:
     WRITE_MODE: Final = 16
     COLOCATE: Final = 32
     FRESH: Final = 64
+    USE_TCP: Final = 128
     #: In `option_x`.
     EVICT: Final = 1
 
@@ -280,6 +289,13 @@ MAX_ATTRIBUTES: Final = 16
 MAX_ATTRIBUTE_NAME_BYTES: Final = 248
 MAX_ATTRIBUTE_VALUE_BYTES: Final = 65536
 
+#: Flag of kXR_pgread and kXR_pgwrite: these pages come once more, for their checksums were bad.
+PAGES_AGAIN: Final = 1
+#: Bad pages that the answer to one kXR_pgwrite can name.
+MAX_BAD_PAGES: Final = 128
+#: Option of kXR_chkpoint: a write comes with it.
+CHECKPOINT_WRITE: Final = 4
+
 #: Option of kXR_writev: sync when done.
 WRITEV_SYNC: Final = 1
 #: Chunks in one readv or writev.
@@ -300,5 +316,7 @@ MAX_PAYLOAD_BYTES: Final[dict[int, int]] = {
 }
 #: Of all other requests: a name of 4,096 bytes, two in kXR_mv, and as much "?cgi".
 USUAL_PAYLOAD_BYTES: Final = 32768
+#: More connections that one session may have bound to it.
+MAX_PATHS: Final = 15
 #: A response's body that a client of ours takes.
 MAX_RESPONSE_BYTES: Final = 64 << 20

@@ -7,17 +7,21 @@ the header alone, for those who send a file behind it.
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import google_crc32c
 
 from xroot.errors import Misuse, ProtocolError
 from xroot.protocol import ASYNC_RESPONSE, Code, Request, Status
 
+if TYPE_CHECKING:
+    from xroot.requests import Chunk
+
 _HEADER: Final = struct.Struct(">2sHi")
 _NUMBER: Final = struct.Struct(">i")
 _STATUS: Final = struct.Struct(">2sBB4si")
 _OFFSET: Final = struct.Struct(">q")
+_CHUNK: Final = struct.Struct(">4siq")
 #: Of a `status` response, before what is special to its request.
 STATUS_BODY_BYTES: Final = 16
 #: Longer texts are cut: they are for people.
@@ -96,6 +100,11 @@ def pages(stream_id: bytes, request: int, offset: int, length: int, *, final: bo
     return (
         _HEADER.pack(stream_id, Status.STATUS, 4 + len(said)) + struct.pack(">I", checksum) + said
     )
+
+
+def chunk(of: Chunk) -> bytes:
+    """The header of one chunk in the answer to a readv; its bytes must follow."""
+    return _CHUNK.pack(*of)
 
 
 # --- reading --------------------------------------------------------------------

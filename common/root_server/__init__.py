@@ -8,9 +8,19 @@
 The wire format itself is `xroot`'s; what is answered is the door's.
 """
 
-from common.root_server.answers import error_code
+from common.root_server.answers import RootError, configuration, error_code
 from common.root_server.connection import Client, Connection
 from common.root_server.listener import Door, Limits, Listener
 from common.root_server.outbox import FilePart
 
-__all__ = ["Client", "Connection", "Door", "FilePart", "Limits", "Listener", "error_code"]
+__all__ = [
+    "Client",
+    "Connection",
+    "Door",
+    "FilePart",
+    "Limits",
+    "Listener",
+    "RootError",
+    "configuration",
+    "error_code",
+]

@@ -17,10 +17,26 @@ from common.errors import (
     Unreachable,
     UsageError,
 )
-from xroot.protocol import Code
+from xroot.protocol import (
+    MAX_ATTRIBUTE_NAME_BYTES,
+    MAX_ATTRIBUTE_VALUE_BYTES,
+    MAX_CHUNK_BYTES,
+    MAX_CHUNKS,
+    MAX_PATHS,
+    Code,
+)
 
 if TYPE_CHECKING:
     from common.errors import PackhorseError
+
+
+class RootError(Exception):
+    """What goes wrong in a way that only this protocol has a name for: one of its codes."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
 
 _CODES: tuple[tuple[type[PackhorseError], Code], ...] = (
     (NameRefused, Code.NOT_AUTHORIZED),
@@ -37,6 +53,26 @@ _CODES: tuple[tuple[type[PackhorseError], Code], ...] = (
 )
 
 
-def error_code(error: PackhorseError) -> Code:
+def error_code(error: PackhorseError | RootError) -> Code:
     """What kind of error it is in the protocol's terms."""
+    if isinstance(error, RootError):
+        return error.code
     return next((code for kind, code in _CODES if isinstance(error, kind)), Code.SERVER_ERROR)
+
+
+def configuration(asked: str, *, role: str, version: str) -> str:
+    """What a query of the configuration is told: for each word its value, or the word itself."""
+    values = {
+        "bind_max": str(MAX_PATHS),
+        "chksum": "0:adler32,1:crc32c,2:md5",
+        "fattr": f"{MAX_ATTRIBUTE_NAME_BYTES} {MAX_ATTRIBUTE_VALUE_BYTES}",
+        "readv_ior_max": str(MAX_CHUNK_BYTES),
+        "readv_iov_max": str(MAX_CHUNKS),
+        "role": role,
+        "sitename": "packhorse",
+        "tpc": "0",
+        "tpcdlg": "0",
+        "version": f"packhorse-{version}",
+        "xattr": "1",
+    }
+    return "".join(f"{values.get(word, word)}\n" for word in asked.split())

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from common.errors import PackhorseError
-from common.root_server.answers import error_code
+from common.root_server.answers import RootError, error_code
 from common.root_server.outbox import CutShortError, FilePart, Outbox, Outcome
 from xroot import responses
 from xroot.decoder import Data, RequestDecoder
@@ -41,7 +41,7 @@ class Client(Protocol):
     """What a door does for one client."""
 
     def request(self, stream_id: bytes, message: Message) -> None:
-        """Answers a request, now or later, by the connection. Raises PackhorseError."""
+        """Answers a request, now or later, by the connection. Raises PackhorseError, RootError."""
 
     def data(self, piece: Data) -> None:
         """Takes some of the data behind the last write."""
@@ -85,6 +85,7 @@ class Connection:
         self._awaits_room = False
         self._thread: asyncio.Future[Outcome] | None = None
         self._closing = False
+        self._wait_for_room: list[asyncio.Future[None]] = []
 
     def start(self) -> None:
         """Begins to listen to the client."""
@@ -120,7 +121,7 @@ class Connection:
         """Answers that a request failed."""
         self.send(responses.error(stream_id, code, text))
 
-    def refuse(self, stream_id: bytes, error: PackhorseError) -> None:
+    def refuse(self, stream_id: bytes, error: PackhorseError | RootError) -> None:
         """The same for an error of ours."""
         self.fail(stream_id, error_code(error), str(error))
 
@@ -130,6 +131,13 @@ class Connection:
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
+
+    async def room(self) -> None:
+        """Waits until little enough is waiting to be sent that more may be put in."""
+        while self._outbox.bytes_waiting >= WAITING_BYTES and not self.is_closed:
+            waiting = self._loop.create_future()
+            self._wait_for_room.append(waiting)
+            await waiting
 
     def hold(self) -> None:
         """Reads nothing more from the client until as many `release`s."""
@@ -157,6 +165,7 @@ class Connection:
         if self._awaits_room:
             self._loop.remove_writer(self._socket)
             self._awaits_room = False
+        self._tell_room()
         for task in self._tasks:
             task.cancel()
         if self._thread is None:
@@ -217,11 +226,13 @@ class Connection:
             return
         try:
             self.client.request(stream_id, message)  # type: ignore[arg-type]
-        except PackhorseError as error:
+        except (PackhorseError, RootError) as error:
             self.refuse(stream_id, error)
 
     def _look_at_pace(self) -> None:
         """Reads from the client, or does not, as it is served."""
+        if self._wait_for_room and self._outbox.bytes_waiting < WAITING_BYTES:
+            self._tell_room()
         if self.is_closed or self._closing:
             return
         is_behind = (
@@ -234,6 +245,12 @@ class Connection:
             self._stop_reading()
         else:
             self._read_on()
+
+    def _tell_room(self) -> None:
+        for waiting in self._wait_for_room:
+            if not waiting.done():
+                waiting.set_result(None)
+        self._wait_for_room.clear()
 
     def _read_on(self) -> None:
         if not self._reading:
@@ -308,7 +325,7 @@ class Connection:
     async def _run(self, stream_id: bytes, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except PackhorseError as error:
+        except (PackhorseError, RootError) as error:
             self.refuse(stream_id, error)
         except Exception:
             log.exception("a request from %s failed", self.peer)

@@ -16,7 +16,7 @@ from common.errors import ConfigError
 from common.root_server.connection import Connection
 from common.root_server.outbox import new_scratch
 from xroot import responses
-from xroot.protocol import SESSION_ID_BYTES, Code
+from xroot.protocol import MAX_PATHS, SESSION_ID_BYTES, Code
 from xroot.session import Session, Stage
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ LOOK_EVERY_S: Final = 10.0
 #: No connection is taken for so long when this process has no descriptor left for it.
 REST_S: Final = 0.5
 BACKLOG: Final = 1024
-#: More connections that one session may have.
-MAX_PATHS: Final = 15
 #: A peer that went away without a word is found out by the kernel after about this long.
 KEEPALIVE_S: Final = (60, 10, 6)  # idle, between probes, probes
 
@@ -68,12 +66,12 @@ class Listener:
         self,
         door: Door,
         limits: Limits,
-        in_thread: Callable[[Callable[[], Outcome]], asyncio.Future[Outcome]],
+        in_thread: Callable[[Callable[[], Outcome]], asyncio.Future[Outcome]] | None = None,
     ) -> None:
-        """`in_thread` runs what sends files to clients, in threads of its own."""
+        """`in_thread` runs what sends files to clients, in threads; a door without files needs none."""
         self._door = door
         self._limits = limits
-        self._in_thread = in_thread
+        self._in_thread = in_thread or _no_files
         self._scratch = new_scratch()
         self._sockets: list[socket.socket] = []
         self._connections: set[Connection] = set()
@@ -229,3 +227,7 @@ def _set_options(sock: socket.socket) -> None:
     for name, value in zip(names, KEEPALIVE_S, strict=True):
         if (option := getattr(socket, name, None)) is not None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _no_files(_send: Callable[[], Outcome]) -> asyncio.Future[Outcome]:
+    raise AssertionError("this door has no files to send")
