@@ -517,7 +517,7 @@ def test_a_damaged_replica_goes_even_if_it_is_open() -> None:
     node.node.inventory()
     node.node.pool.open("/old0", 0.0)
     done = node(ev.Lost("/old0", "damaged", "it has 3 bytes instead of 100"))
-    assert of_kind(done, do.RemoveFiles) == [do.RemoveFiles(("/old0",))]
+    assert of_kind(done, do.RemoveFiles) == [do.RemoveFiles(("/old0",), by_force=True)]
     change = node.node.changes.take(9)[0]
     assert (change.dropped, change.reason) == (True, "damaged")
     assert node(ev.Lost("/old0", "damaged", "again")) == []
