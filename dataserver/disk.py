@@ -30,7 +30,8 @@ from common.errors import ConfigError
 from dataserver.threads import Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 INCOMING: Final = ".incoming"
@@ -45,6 +46,8 @@ _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 # An empty directory may be removed by a purge between being made and being used.
 _TRIES: Final = 10
+#: What opening a link, a socket or a device without a driver ends with.
+_NO_FILE: Final = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -197,11 +200,20 @@ class PoolDisk:
         with self._directory(_parents(lfn)) as fd:
             return _open_regular(_basename(lfn), fd)
 
-    def unlink(self, lfn: str) -> None:
-        """Removes a replica, and the directories that are empty then; fine if it is gone."""
+    def unlink(
+        self, lfn: str, alone: Callable[[int], AbstractContextManager[None]] | None = None
+    ) -> None:
+        """Removes a replica, and the directories that are empty then; fine if it is gone.
+
+        With `alone`, the file is removed within what that makes of its descriptor, which
+        may raise OSError instead.
+        """
         parents = _parents(lfn)
         with contextlib.suppress(FileNotFoundError), self._directory(parents) as fd:
-            os.unlink(_basename(lfn), dir_fd=fd)
+            if alone is None:
+                os.unlink(_basename(lfn), dir_fd=fd)
+            else:
+                _unlink_alone(_basename(lfn), fd, alone)
         with contextlib.suppress(OSError):
             for depth in range(len(parents), 0, -1):
                 with self._directory(parents[: depth - 1]) as fd:
@@ -312,6 +324,22 @@ def _open_regular(name: str, directory: int) -> int:
         os.close(fd)
         raise NotAFileError(errno.EINVAL, "not a regular file", name)
     return fd
+
+
+def _unlink_alone(
+    name: str, directory: int, alone: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    with contextlib.ExitStack() as stack:
+        try:
+            fd = _open_regular(name, directory)
+        except OSError as error:
+            # What is no file is no replica that anybody reads.
+            if not isinstance(error, NotAFileError) and error.errno not in _NO_FILE:
+                raise
+        else:
+            stack.callback(os.close, fd)
+            stack.enter_context(alone(fd))
+        os.unlink(name, dir_fd=directory)
 
 
 def _parents(lfn: str) -> Parts:

@@ -28,14 +28,16 @@ from common.errors import PackhorseError, UsageError
 from common.text import one_line
 from dataserver.core import events, instructions
 from dataserver.core.purge import Advice
+from dataserver.openers import OpenElsewhereError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from dataserver.catalogue import Catalogue
     from dataserver.core.purge import Plan
     from dataserver.disk import PoolDisk
     from dataserver.engine import Engine
+    from dataserver.openers import Openers
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,10 @@ ANSWER_LIMIT_BYTES: Final = 32 << 20
 
 
 class Purger:
-    """Removes what the node sends off; asks `command`, if there is one, whom it should."""
+    """Removes what the node sends off; asks `command`, if there is one, whom it should.
+
+    `openers` is asked about every file if other programs read the pool, else it is None.
+    """
 
     def __init__(
         self,
@@ -55,12 +60,14 @@ class Purger:
         catalogue: Catalogue,
         command: Sequence[str] | None,
         owner: str,
+        openers: Openers | None = None,
     ) -> None:
         self._engine = engine
         self._disk = disk
         self._catalogue = catalogue
         self._command = command
         self._owner = owner
+        self._openers = openers
         self._tasks: set[asyncio.Task[None]] = set()
         engine.carry_with(
             {
@@ -96,23 +103,37 @@ class Purger:
         task.add_done_callback(self._tasks.discard)
 
     async def _remove(self, order: instructions.RemoveFiles) -> None:
-        failed = await self._disk.threads.call(lambda: self._unlink(order.lfns))
+        failed = await self._disk.threads.call(lambda: self._unlink(order))
         gone = tuple(lfn for lfn in order.lfns if lfn not in failed)
         try:
             await self._catalogue.remove(gone)
         except PackhorseError as error:
             # The next start finds rows without files, and deletes them.
             log.warning("rows of removed files stay for now: %s", error)
-        self._engine.post(events.Removed(gone, tuple(failed.items())))
+        reasons = tuple((lfn, error.strerror or str(error)) for lfn, error in failed.items())
+        self._engine.post(events.Removed(gone, reasons))
+        self._note_uses(
+            lfn for lfn, error in failed.items() if isinstance(error, OpenElsewhereError)
+        )
 
-    def _unlink(self, lfns: Sequence[str]) -> dict[str, str]:
+    def _unlink(self, order: instructions.RemoveFiles) -> dict[str, OSError]:
         failed = {}
-        for lfn in lfns:
+        alone = None
+        if self._openers is not None and not order.by_force:
+            alone = self._openers.look().alone
+        for lfn in order.lfns:
             try:
-                self._disk.unlink(lfn)
+                self._disk.unlink(lfn, alone)
             except OSError as error:
-                failed[lfn] = error.strerror or str(error)
+                failed[lfn] = error
         return failed
+
+    def _note_uses(self, lfns: Iterable[str]) -> None:
+        """What others have open is in use, and not the next to be tried again."""
+        now_s = self._engine.now_s()
+        for lfn in lfns:
+            self._engine.node.pool.touch(lfn, now_s)
+            self._catalogue.note_use(lfn, now_s)
 
     async def _ask(self, order: instructions.AskPurgeCommand) -> None:
         advice, problem = await self._advice(order)

@@ -38,6 +38,7 @@ from dataserver.identity import pool_id
 from dataserver.inspection import Inspector
 from dataserver.leftovers import Running
 from dataserver.link import Link
+from dataserver.openers import Openers
 from dataserver.orders import Orders
 from dataserver.purger import Purger
 from dataserver.recalls import Recalls
@@ -114,7 +115,8 @@ class DataServerService:
             engine, archive, disk, catalogue, running, algorithm, has_command=has_command
         )
         self._closing.push_async_callback(recalls.stop)
-        purger = Purger(engine, disk, catalogue, config.purgecmd, this_life)
+        openers = await self._find_openers(disk)
+        purger = Purger(engine, disk, catalogue, config.purgecmd, this_life, openers)
         self._closing.push_async_callback(purger.stop)
         describer = await self._make_describer(engine, disk, catalogue)
         health = DiskHealth(disk)
@@ -177,6 +179,20 @@ class DataServerService:
             asks_purge_command=config.purgecmd is not None,
         )
         return Engine(node, self._clock, self.name)
+
+    async def _find_openers(self, disk: PoolDisk) -> Openers | None:
+        """Who looks out for readers of a pool that another program serves."""
+        if self._config.serve is None:
+            return None
+        openers = await disk.threads.call(lambda: Openers(disk.private))
+        if not openers.knows_leases:
+            log.warning(
+                "%s: the file system of %s grants no leases, so files that programs of other "
+                "users have open may be purged",
+                self.name,
+                disk.root,
+            )
+        return openers
 
     async def _make_describer(
         self, engine: Engine, disk: PoolDisk, catalogue: Catalogue

@@ -138,10 +138,10 @@ async def test_a_purge_goes_on_past_a_file_that_resists(
         site.write(f"/store/f{number}", bytes(7000))
     unlink = PoolDisk.unlink
 
-    def resist(disk: PoolDisk, lfn: str) -> None:
+    def resist(disk: PoolDisk, lfn: str, alone: None) -> None:
         if lfn == "/store/f0":
             raise OSError(errno.EPERM, "Operation not permitted")
-        unlink(disk, lfn)
+        unlink(disk, lfn, alone)
 
     monkeypatch.setattr(PoolDisk, "unlink", resist)
     async with site.running() as service:
