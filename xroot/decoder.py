@@ -1,17 +1,18 @@
 """Bytes as they arrive, cut into messages; whole or one byte at a time.
 
-Nothing here raises for what a peer sends. A request that makes no sense comes out as a
+Nothing here raises for what a client sends. A request that makes no sense comes out as a
 `ProtocolError` in its place among the others, so that the answers keep their order; after
 a *fatal* one nothing more comes out, for nobody could say where the next message begins.
 
-Memory is bounded by the largest payload that is kept whole (`MAX_PAYLOAD_BYTES`), and the
-work by the bytes fed: no byte is looked at more than twice.
+What is kept is the message that has begun, so memory is bounded by the largest payload that
+a request may have (`MAX_PAYLOAD_BYTES`); the data of writes is never kept. The work is
+bounded by the bytes fed: none is copied more than three times, however small the pieces.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from xroot.errors import ProtocolError
 from xroot.protocol import (
@@ -26,13 +27,26 @@ from xroot.protocol import (
     Request,
     Status,
 )
-from xroot.requests import Message, PgWrite, Unknown, Write, WriteV, parse
-from xroot.responses import STATUS_BODY_BYTES, Response, data_length
+from xroot.requests import Message, PgWrite, Write, WriteV, parse
+from xroot.requests.layout import HEADER, LENGTH
+from xroot.responses import Response, check_status, data_length
 
-_HEADER: Final = struct.Struct(">2sH16si")
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _RESPONSE_HEADER: Final = struct.Struct(">2sHi")
-_LENGTH: Final = struct.Struct(">i")
 _FIVE_NUMBERS: Final = struct.Struct(">5i")
+_NOBODY: Final = b"\0\0"
+
+#: The length in their headers is that of the data, which is handed over as it arrives.
+_WRITES: Final[dict[int, Callable[[bytes, bytes], Write | PgWrite]]] = {
+    Request.WRITE: Write.parse,
+    Request.PGWRITE: PgWrite.parse,
+}
+_PATH_ID_AT: Final = 12  # in the body of both
+#: The data behind these is not counted in their headers: where one makes no sense, nobody
+#: knows how much data follows.
+_UNCOUNTED: Final = frozenset({int(Request.WRITEV), int(Request.CHKPOINT)})
 
 
 class Handshake(NamedTuple):
@@ -55,171 +69,198 @@ class RequestDecoder:
 
     def __init__(self, *, handshake: bool = True) -> None:
         """`handshake`: five numbers come first, as they do on every new connection."""
-        self._pending = bytearray()
-        self._wanted = HANDSHAKE_BYTES if handshake else REQUEST_HEADER_BYTES
         self._shaking = handshake
+        self._pending = bytearray()  # a message that has begun
+        self._wanted = 0  # how long it is, as far as can be told
         self._following = 0  # bytes of data still to come for the write under way
-        self._skipping = 0  # bytes of a payload nobody needs
-        self._stream_id = b"\0\0"
-        self._dead = False
+        self._skipping = 0  # bytes of data still to come that nobody needs
+        self._stream_id = _NOBODY  # of the write under way
+        self._is_lost = False
 
     def feed(self, data: bytes) -> list[Item]:
         """What is complete now, in order. Pieces of data refer to `data` itself."""
         items: list[Item] = []
-        if self._dead:
-            return items
-        if self._pending:
-            # No more is joined than is missing from the message under way, again and again.
-            data = self._join(data, items)
-        position, end = 0, len(data)
-        while position < end and self._goes_on():
+        position = self._finish(data, items) if self._pending else 0
+        end = len(data)
+        while position < end and not self._is_lost:
             if self._following:
-                position = self._pass_on(data, position, end, items)
+                position = self._hand_over(data, position, items)
             elif self._skipping:
                 skipped = min(self._skipping, end - position)
                 self._skipping -= skipped
                 position += skipped
             else:
-                position = self._next(data, position, end, items)
+                position = self._next(data, position, items)
         return items
 
-    # --- inside -----------------------------------------------------------------
+    # --- inside: each returns where in `data` to go on --------------------------------
 
-    def _goes_on(self) -> bool:
-        """Whether what follows can be taken from where it lies."""
-        return not self._dead and not self._pending
+    def _finish(self, data: bytes, items: list[Item]) -> int:
+        """Completes the message that has begun, if it can be."""
+        position = 0
+        pending = self._pending
+        # Twice at most: once the header is there, it tells how much more is wanted.
+        while pending:
+            stop = position + self._wanted - len(pending)
+            pending += memoryview(data)[position:stop]
+            if stop > len(data):
+                return len(data)
+            position = stop
+            begun = bytes(pending)
+            pending.clear()
+            self._next(begun, 0, items)
+        return position
 
-    def _join(self, data: bytes, items: list[Item]) -> bytes:
-        """Completes the message that has begun; returns what of `data` is left then."""
-        while self._pending:
-            missing = self._wanted - len(self._pending)
-            self._pending += data[:missing]
-            data = data[missing:]
-            if len(self._pending) < self._wanted:
-                return b""
-            begun = bytes(self._pending)
-            self._pending.clear()
-            self._next(begun, 0, len(begun), items)
-            if self._dead:
-                return b""
-        return data
-
-    def _next(self, data: bytes, position: int, end: int, items: list[Item]) -> int:
-        """Takes one message, if it is there whole; else keeps what is there. Where it ends."""
+    def _next(self, data: bytes, position: int, items: list[Item]) -> int:
+        """Takes one message, if it is there whole; else keeps what is there of it."""
         if self._shaking:
-            return self._shake(data, position, end, items)
-        if end - position < REQUEST_HEADER_BYTES:
-            return self._keep(data, position, end, REQUEST_HEADER_BYTES)
-        stream_id, code, body, length = _HEADER.unpack_from(data, position)
+            return self._shake(data, position, items)
+        start = position + REQUEST_HEADER_BYTES
+        if start > len(data):
+            return self._keep(data, position, REQUEST_HEADER_BYTES)
+        stream_id, code, body, length = HEADER.unpack_from(data, position)
         if length < 0:
-            return self._die(stream_id, Code.ARG_INVALID, "a negative length", items, end)
-        position += REQUEST_HEADER_BYTES
-        if code in (Request.WRITE, Request.PGWRITE):
-            self._take(stream_id, code, body, _LENGTH.pack(length), items)
-            return position
+            error = ProtocolError(Code.ARG_INVALID, "a negative length", fatal=True)
+            self._refuse(stream_id, error, items)
+            return start
+        if code in _WRITES:
+            self._write(stream_id, code, body, length, items)
+            return start
         if length > MAX_PAYLOAD_BYTES.get(code, USUAL_PAYLOAD_BYTES):
             reason = f"a payload of {length} bytes is too long for request {code}"
-            return self._die(stream_id, Code.ARG_TOO_LONG, reason, items, end)
-        if end - position < length:
-            wanted = REQUEST_HEADER_BYTES + length
-            return self._keep(data, position - REQUEST_HEADER_BYTES, end, wanted)
-        stop: int = position + length
-        self._take(stream_id, code, body, data[position:stop], items)
+            error = ProtocolError(Code.ARG_TOO_LONG, reason, fatal=True)
+            self._refuse(stream_id, error, items)
+            return start
+        stop: int = start + length
+        if stop > len(data):
+            return self._keep(data, position, REQUEST_HEADER_BYTES + length)
+        try:
+            message = parse(code, body, data[start:stop])
+        except ProtocolError as error:
+            error.fatal = code in _UNCOUNTED
+            self._refuse(stream_id, error, items)
+            return stop
+        items.append((stream_id, message))
+        if code in _UNCOUNTED and isinstance(message, WriteV):
+            self._expect(stream_id, message.length, items)
         return stop
 
-    def _shake(self, data: bytes, position: int, end: int, items: list[Item]) -> int:
-        if end - position < HANDSHAKE_BYTES:
-            return self._keep(data, position, end, HANDSHAKE_BYTES)
+    def _shake(self, data: bytes, position: int, items: list[Item]) -> int:
+        if len(data) - position < HANDSHAKE_BYTES:
+            return self._keep(data, position, HANDSHAKE_BYTES)
         if _FIVE_NUMBERS.unpack_from(data, position) != HANDSHAKE:
-            return self._die(b"\0\0", Code.INVALID_REQUEST, "this is not root://", items, end)
-        self._shaking = False
-        items.append((b"\0\0", Handshake()))
+            error = ProtocolError(Code.INVALID_REQUEST, "this is not root://", fatal=True)
+            self._refuse(_NOBODY, error, items)
+        else:
+            self._shaking = False
+            items.append((_NOBODY, Handshake()))
         return position + HANDSHAKE_BYTES
 
-    def _take(
-        self, stream_id: bytes, code: int, body: bytes, payload: bytes, items: list[Item]
+    def _keep(self, data: bytes, position: int, wanted: int) -> int:
+        self._pending += memoryview(data)[position:]
+        self._wanted = wanted
+        return len(data)
+
+    # --- inside: what comes out -------------------------------------------------------
+
+    def _refuse(self, stream_id: bytes, error: ProtocolError, items: list[Item]) -> None:
+        error.stream_id = stream_id
+        self._is_lost = error.fatal
+        items.append((stream_id, error))
+
+    def _write(
+        self, stream_id: bytes, code: int, body: bytes, length: int, items: list[Item]
     ) -> None:
+        if body[_PATH_ID_AT]:
+            # Then no data follows here. Clients do not ask for it: XRootD's own server does
+            # not do it well.
+            reason = "a write's data must come by the connection of its request"
+            self._refuse(stream_id, ProtocolError(Code.UNSUPPORTED, reason), items)
+            return
         try:
-            message = parse(code, body, payload)
+            message = _WRITES[code](body, LENGTH.pack(length))
         except ProtocolError as error:
-            error.stream_id = stream_id
-            if code in (Request.WRITE, Request.PGWRITE):
-                self._skipping = _LENGTH.unpack(payload)[0]
-            # How much data follows a list of chunks that makes no sense, nobody knows.
-            error.fatal = code == Request.WRITEV
-            self._dead = error.fatal
-            items.append((stream_id, error))
+            self._skipping = length
+            self._refuse(stream_id, error, items)
             return
         items.append((stream_id, message))
-        if isinstance(message, Write | PgWrite | WriteV):
-            self._stream_id = stream_id
-            self._following = message.length
-            if not self._following:
-                items.append((stream_id, Data(memoryview(b""), last=True)))
+        self._expect(stream_id, length, items)
 
-    def _pass_on(self, data: bytes, position: int, end: int, items: list[Item]) -> int:
-        stop = min(end, position + self._following)
-        self._following -= stop - position
-        piece = Data(memoryview(data)[position:stop], last=not self._following)
-        items.append((self._stream_id, piece))
-        return stop
+    def _expect(self, stream_id: bytes, length: int, items: list[Item]) -> None:
+        self._stream_id = stream_id
+        self._following = length
+        if not length:
+            items.append((stream_id, Data(memoryview(b""), last=True)))
 
-    def _keep(self, data: bytes, position: int, end: int, wanted: int) -> int:
-        self._pending += memoryview(data)[position:end]
-        self._wanted = wanted
-        return end
-
-    def _die(self, stream_id: bytes, code: int, reason: str, items: list[Item], end: int) -> int:
-        error = ProtocolError(code, reason, stream_id=stream_id, fatal=True)
-        items.append((stream_id, error))
-        self._dead = True
-        return end
+    def _hand_over(self, data: bytes, position: int, items: list[Item]) -> int:
+        piece = memoryview(data)[position : position + self._following]
+        self._following -= len(piece)
+        items.append((self._stream_id, Data(piece, last=not self._following)))
+        return position + len(piece)
 
 
 class ResponseDecoder:
-    """A client's ear: what one server sends. Raises ProtocolError for what no server may send."""
+    """A client's ear: what one server sends."""
 
     def __init__(self) -> None:
         self._pending = bytearray()
         self._wanted = RESPONSE_HEADER_BYTES
+        self._error: ProtocolError | None = None
 
     def feed(self, data: bytes) -> list[Response]:
-        """The responses that are complete now, in order."""
-        responses: list[Response] = []
+        """The responses that are complete now, in order.
+
+        Raises ProtocolError for what no server may send, from then on always: the
+        connection is of no use any more, nor are responses that came in the same piece.
+        """
+        if self._error is not None:
+            raise self._error.with_traceback(None)
         self._pending += data
+        try:
+            return self._take()
+        except ProtocolError as error:
+            self._error = error
+            self._pending.clear()
+            raise
+
+    def _take(self) -> list[Response]:
+        responses: list[Response] = []
         position = 0
-        while len(self._pending) - position >= self._wanted:
-            total = self._total(position)
-            if len(self._pending) - position < total:
-                self._wanted = total
-                break
-            self._wanted = RESPONSE_HEADER_BYTES
-            stream_id, status, _ = _RESPONSE_HEADER.unpack_from(self._pending, position)
-            body = bytes(self._pending[position + RESPONSE_HEADER_BYTES : position + total])
-            responses.append(Response(stream_id, status, body))
-            position += total
+        with memoryview(self._pending) as pending:
+            while len(pending) - position >= self._wanted:
+                total = self._total(pending[position:])
+                if len(pending) - position < total:
+                    self._wanted = total
+                    break
+                self._wanted = RESPONSE_HEADER_BYTES
+                stream_id, status, _ = _RESPONSE_HEADER.unpack_from(pending, position)
+                body = bytes(pending[position + RESPONSE_HEADER_BYTES : position + total])
+                responses.append(Response(stream_id, status, body))
+                position += total
         del self._pending[:position]
         return responses
 
-    def _total(self, position: int) -> int:
-        """How long the response that begins here is, as far as its header tells so far."""
-        stream_id, status, length = _RESPONSE_HEADER.unpack_from(self._pending, position)
-        if not 0 <= length <= MAX_RESPONSE_BYTES:
-            raise ProtocolError(
-                Code.BAD_PAYLOAD, f"a response of {length} bytes", stream_id=stream_id, fatal=True
-            )
-        total: int = RESPONSE_HEADER_BYTES + length
-        if status == Status.STATUS and len(self._pending) - position >= total:
-            body = memoryview(self._pending)[position + RESPONSE_HEADER_BYTES : position + total]
-            if length < STATUS_BODY_BYTES:
-                raise ProtocolError(Code.BAD_PAYLOAD, "a status that is cut off", fatal=True)
-            following = data_length(bytes(body))
-            if not 0 <= following <= MAX_RESPONSE_BYTES:
-                raise ProtocolError(
-                    Code.BAD_PAYLOAD, f"a response of {following} bytes", fatal=True
-                )
-            total += following
+    def _total(self, begun: memoryview) -> int:
+        """How long the response that begins here is, as far as can be told yet."""
+        stream_id, status, length = _RESPONSE_HEADER.unpack_from(begun)
+        try:
+            total = RESPONSE_HEADER_BYTES + _checked(length)
+            if status == Status.STATUS and len(begun) >= total:
+                # Its length does not count the data that follows, which is told within.
+                body = bytes(begun[RESPONSE_HEADER_BYTES:total])
+                total += _checked(data_length(body))
+                check_status(body)
+        except ProtocolError as error:
+            error.stream_id = stream_id
+            error.fatal = True
+            raise
         return total
 
 
-__all__ = ["Data", "Handshake", "Item", "RequestDecoder", "ResponseDecoder", "Unknown"]
+def _checked(length: int) -> int:
+    if not 0 <= length <= MAX_RESPONSE_BYTES:
+        raise ProtocolError(Code.BAD_PAYLOAD, f"a response of {length} bytes")
+    return length
+
+
+__all__ = ["Data", "Handshake", "Item", "RequestDecoder", "ResponseDecoder"]

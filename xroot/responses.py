@@ -1,7 +1,7 @@
 """What servers say: the bytes of every kind of response, and a client's way to read them.
 
-The functions that make responses return the whole of one, header and body; `header` makes
-the header alone, for those who send a file behind it.
+The functions that make responses return the whole of one, header and body; `header` and
+`pages` make the beginning alone, for those who send a file behind it.
 """
 
 from __future__ import annotations
@@ -12,20 +12,25 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import google_crc32c
 
 from xroot.errors import Misuse, ProtocolError
-from xroot.protocol import ASYNC_RESPONSE, Code, Request, Status
+from xroot.protocol import ASYNC_RESPONSE, RESPONSE_HEADER_BYTES, Code, Request, Status
 
 if TYPE_CHECKING:
     from xroot.requests import Chunk
 
 _HEADER: Final = struct.Struct(">2sHi")
 _NUMBER: Final = struct.Struct(">i")
-_STATUS: Final = struct.Struct(">2sBB4si")
-_OFFSET: Final = struct.Struct(">q")
+_ATTENTION: Final = struct.Struct(">i4x")
+_HANDSHAKE_ANSWER: Final = struct.Struct(">ii")
+_CHECKSUM: Final = struct.Struct(">I")
 _CHUNK: Final = struct.Struct(">4siq")
-#: Of a `status` response, before what is special to its request.
+#: Stream id, request, whether more follows, length of the data, offset.
+_PAGES: Final = struct.Struct(">2sBB4xiq")
+_DATA_LENGTH_AT: Final = 12
+#: Of the body of a `status`, before what is special to its request.
 STATUS_BODY_BYTES: Final = 16
 #: Longer texts are cut: they are for people.
-MAX_ERROR_TEXT: Final = 2048
+MAX_ERROR_TEXT_BYTES: Final = 2048
+_NOBODY: Final = b"\0\0"
 
 
 class Response(NamedTuple):
@@ -56,7 +61,10 @@ def partial(stream_id: bytes, body: bytes) -> bytes:
 
 def error(stream_id: bytes, code: int, text: str) -> bytes:
     """It failed, and why."""
-    said = text.encode("utf-8", "replace").replace(b"\0", b"")[:MAX_ERROR_TEXT]
+    said = text.encode("utf-8", "replace").replace(b"\0", b"")
+    if len(said) > MAX_ERROR_TEXT_BYTES:
+        # Not within a character.
+        said = said[:MAX_ERROR_TEXT_BYTES].decode("utf-8", "ignore").encode()
     body = _NUMBER.pack(code) + said + b"\0"
     return _HEADER.pack(stream_id, Status.ERROR, len(body)) + body
 
@@ -80,26 +88,26 @@ def wait_for_response(stream_id: bytes, seconds: int) -> bytes:
 
 def asynchronous(response: bytes) -> bytes:
     """A whole response, sent as the one that was promised."""
-    body = struct.pack(">i4x", ASYNC_RESPONSE) + response
-    return _HEADER.pack(b"\0\0", Status.ATTN, len(body)) + body
+    body = _ATTENTION.pack(ASYNC_RESPONSE) + response
+    return _HEADER.pack(_NOBODY, Status.ATTN, len(body)) + body
 
 
 def handshake_answer(kind: int, version: int) -> bytes:
-    """`DATA_SERVER` or `LOAD_BALANCER`."""
-    return _HEADER.pack(b"\0\0", 0, 8) + struct.pack(">ii", version, kind)
+    """What a client hears first; `kind` is `DATA_SERVER` or `LOAD_BALANCER`."""
+    return ok(_NOBODY, _HANDSHAKE_ANSWER.pack(version, kind))
 
 
 def pages(stream_id: bytes, request: int, offset: int, length: int, *, final: bool = True) -> bytes:
-    """The header of pages read (`PGREAD`), `length` bytes of which follow; or that they were
-    written (`PGWRITE`), with `length` of what is wrong with some of them following."""
+    """The beginning of an answer to `PGREAD` or `PGWRITE`; `length` bytes must follow.
+
+    Of PGREAD these are the pages from `offset` on, with their checksums; of PGWRITE, what
+    `pages.bad_pages` says of those written at `offset` that came with wrong checksums.
+    """
     if request not in (Request.PGREAD, Request.PGWRITE):
         raise Misuse(f"request {request} is not about pages")
-    said = _STATUS.pack(stream_id, request - Request.AUTH, 0 if final else 1, bytes(4), length)
-    said += _OFFSET.pack(offset)
-    checksum = google_crc32c.value(said)
-    return (
-        _HEADER.pack(stream_id, Status.STATUS, 4 + len(said)) + struct.pack(">I", checksum) + said
-    )
+    said = _PAGES.pack(stream_id, request - Request.AUTH, not final, length, offset)
+    checksum = _CHECKSUM.pack(google_crc32c.value(said))
+    return _HEADER.pack(stream_id, Status.STATUS, len(checksum) + len(said)) + checksum + said
 
 
 def chunk(of: Chunk) -> bytes:
@@ -127,14 +135,23 @@ def text_of(body: bytes) -> str:
 
 def promised(body: bytes) -> Response:
     """The response inside an `attn`. Raises ProtocolError."""
-    if len(body) < 16 or number_of(body) != ASYNC_RESPONSE:
+    start = _ATTENTION.size + RESPONSE_HEADER_BYTES
+    if len(body) < start or number_of(body) != ASYNC_RESPONSE:
         raise ProtocolError(Code.BAD_PAYLOAD, "an attention that holds no response")
-    stream_id, status, length = _HEADER.unpack_from(body, 8)
-    if length != len(body) - 16:
+    stream_id, status, length = _HEADER.unpack_from(body, _ATTENTION.size)
+    if length != len(body) - start:
         raise ProtocolError(Code.BAD_PAYLOAD, "a response that is cut off")
-    return Response(stream_id, status, body[16:])
+    return Response(stream_id, status, body[start:])
 
 
 def data_length(body: bytes) -> int:
-    """How many bytes follow a `status` response of this body."""
-    return int(_STATUS.unpack_from(body, 4)[4])
+    """How many bytes follow a `status` of this body. Raises ProtocolError."""
+    if len(body) < STATUS_BODY_BYTES:
+        raise ProtocolError(Code.BAD_PAYLOAD, "a status that is cut off")
+    return int(_NUMBER.unpack_from(body, _DATA_LENGTH_AT)[0])
+
+
+def check_status(body: bytes) -> None:
+    """Raises ProtocolError if the body of a `status`, without data, has not its checksum."""
+    if number_of(body) & 0xFFFFFFFF != google_crc32c.value(body[_CHECKSUM.size :]):
+        raise ProtocolError(Code.CHECKSUM_ERROR, "a status whose checksum is wrong")

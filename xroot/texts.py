@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from xroot.errors import ProtocolError
 from xroot.protocol import Code, StatFlag
@@ -11,10 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+#: The owner or group of what belongs to nobody in particular.
+_NOBODY: Final = "-"
+
+
 class StatText(NamedTuple):
     """What is known of one name. Times are Unix seconds; `flags` are `StatFlag`s.
 
-    With a `mode` the longer form is told: other times, permissions, owner and group.
+    With a `mode` the longer form is told: other times, permissions, owner and group, which
+    are single words.
     """
 
     size_bytes: int
@@ -32,7 +37,7 @@ class StatText(NamedTuple):
         if self.mode is None:
             return said
         times = f"{self.ctime_s} {self.atime_s}"
-        return f"{said} {times} {self.mode:04o} {self.owner or '-'} {self.group or '-'}"
+        return f"{said} {times} {self.mode:04o} {self.owner or _NOBODY} {self.group or _NOBODY}"
 
     @property
     def is_directory(self) -> bool:
@@ -45,14 +50,17 @@ def read_stat(text: str) -> StatText:
     words = text.rstrip("\0").split()
     try:
         identity, size_bytes, flags, mtime_s = map(int, words[:4])
+        short = StatText(size_bytes, flags, mtime_s, identity)
+        if size_bytes < 0 or flags < 0:
+            raise ValueError
+        # A checksum may come behind either form, in three words: "[ adler32:021700dc ]".
         if len(words) < 9:
-            return StatText(size_bytes, flags, mtime_s, identity)
-        ctime_s, atime_s = map(int, words[4:6])
-        return StatText(
-            size_bytes, flags, mtime_s, identity, ctime_s, atime_s, int(words[6], 8), *words[7:9]
-        )
+            return short
+        ctime_s, atime_s, mode = int(words[4]), int(words[5]), int(words[6], 8)
     except ValueError:
         raise ProtocolError(Code.BAD_PAYLOAD, f"a stat that reads {text[:80]!r}") from None
+    owner, group = ("" if word == _NOBODY else word for word in words[7:9])
+    return short._replace(ctime_s=ctime_s, atime_s=atime_s, mode=mode, owner=owner, group=group)
 
 
 class Location(NamedTuple):
@@ -68,7 +76,9 @@ class Location(NamedTuple):
 
     def __str__(self) -> str:
         kind = "M" if self.is_manager else "S"
-        return f"{kind.lower() if self.is_pending else kind}{'w' if self.can_write else 'r'}{self.address}"
+        if self.is_pending:
+            kind = kind.lower()
+        return f"{kind}{'w' if self.can_write else 'r'}{self.address}"
 
 
 def read_locations(text: str) -> list[Location]:
@@ -82,21 +92,24 @@ def read_locations(text: str) -> list[Location]:
 
 
 #: A listing that tells more than names begins with this.
-STAT_LISTING = ".\n0 0 0 0"
+STAT_LISTING: Final = ".\n0 0 0 0"
 
 
 def listing(entries: Iterable[tuple[str, StatText | None]]) -> str:
     """A directory's entries; with what is known of them, if it is told of all."""
     entries = list(entries)
-    if not entries or entries[0][1] is None:
+    if not entries or any(about is None for _, about in entries):
         return "\n".join(name for name, _ in entries)
     return "\n".join((STAT_LISTING, *(f"{name}\n{about}" for name, about in entries)))
 
 
 def read_listing(text: str) -> list[tuple[str, StatText | None]]:
     """A listing as a server has told it. Raises ProtocolError."""
-    lines = text.rstrip("\0\n").split("\n") if text.rstrip("\0\n") else []
-    if lines[:1] != ["."]:
+    text = text.rstrip("\0\n")
+    if not text:
+        return []
+    lines = text.split("\n")
+    if lines[0] != ".":
         return [(name, None) for name in lines]
     pairs = lines[2:]
     if len(pairs) % 2:
