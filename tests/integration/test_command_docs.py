@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from common.command import CommandResult, CommandSpec, ErrorClass, render_argv, run_command
+from common.config.mss import MssConfig
+from common.names import NameMap
+from dataserver.archive import Archive, ArchiveEntry, ArchiveFile, Presence
+from dataserver.archive.answers import understand_file, understand_listing
+from dataserver.checksum import Checksum
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PAGE = Path(__file__).parents[2] / "docs" / "stage-command.md"
+SCRIPTS = Path(__file__).parents[2] / "examples" / "scripts"
 
 # Behaves as xrdcp does towards a script: copies, or fails with one line and code 54.
 FAKE_XRDCP = """#!/bin/sh
@@ -121,3 +129,70 @@ def test_braces_in_a_template_are_written_as_the_page_shows(tmp_path: Path) -> N
     result, _ = stage(template, str(tmp_path / "source"), target)
     assert result.failure is None
     assert target.read_text() == "content"
+
+
+def test_the_answer_of_a_statcmd_is_understood_as_the_page_says() -> None:
+    (shown,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert understand_file("/store/a", shown.encode()) == ArchiveFile(
+        "/store/a",
+        Presence.THERE,
+        123456789,
+        Checksum("adler32", "07a6c902"),
+        mtime_s=1790000000.0,
+    )
+
+
+def test_the_lines_of_a_listcmd_are_understood_as_the_page_says() -> None:
+    (shown,) = re.findall(r"```jsonl\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert understand_listing(shown.encode()) == [
+        ArchiveEntry("a.root", False, 123456789, 1790000000.0),
+        ArchiveEntry("run7", is_directory=True),
+    ]
+
+
+async def test_the_example_scripts_ask_a_file_system(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    archive = archive_with_scripts(store)
+    file, directory, none = await archive.examine(["/store/a", "/store/run 7", "/store/none"])
+    assert file == ArchiveFile(
+        "/store/a", Presence.THERE, 7, Checksum("adler32", "07a6c902"), mtime_s=1790000000.0
+    )
+    assert (directory.presence, directory.is_directory) == (Presence.NOT_THERE, True)
+    assert (none.presence, none.is_directory) == (Presence.NOT_THERE, False)
+
+
+async def test_the_example_scripts_list_a_file_system(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    archive = archive_with_scripts(store)
+    found = await archive.list_directory("/store")
+    assert found.presence is Presence.THERE
+    entries = {entry.name: entry for entry in found.entries}
+    assert entries.keys() == {"a", "a.adler32", "run 7"}
+    assert entries["a"] == ArchiveEntry("a", False, 7, 1790000000.0)
+    assert entries["run 7"].is_directory
+    for name in ("none", "a"):
+        missing = await archive.list_directory(f"/store/{name}")
+        assert missing.presence is Presence.NOT_THERE
+        assert name in missing.reason
+
+
+def make_store(tmp_path: Path) -> Path:
+    store = tmp_path / "store"
+    (store / "run 7").mkdir(parents=True)
+    (store / "a").write_bytes(b"content")
+    (store / "a.adler32").write_text("07a6c902\n")
+    (store / "dangling").symlink_to("nowhere")
+    os.utime(store / "a", (0, 1790000000))
+    return store
+
+
+def archive_with_scripts(store: Path) -> Archive:
+    config = MssConfig.model_validate(
+        {
+            "stagecmd": ["cp", "{source}", "{target}"],
+            "statcmd": [sys.executable, str(SCRIPTS / "stat.py"), "{source}"],
+            "listcmd": [sys.executable, str(SCRIPTS / "list.py"), "{source}"],
+            "names": [{"prefix": "/store", "archive": str(store)}],
+        }
+    )
+    return Archive(config, NameMap(config.name_rules(), config.prefixes()), owner="test-scripts")
