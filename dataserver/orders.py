@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dataserver.catalogue import Catalogue
     from dataserver.describing import Describer
     from dataserver.engine import Engine
+    from dataserver.losses import Losses
     from dataserver.purger import Purger
 
 log = logging.getLogger(__name__)
@@ -39,12 +40,14 @@ class Orders:
         catalogue: Catalogue,
         describer: Describer,
         purger: Purger,
+        losses: Losses,
     ) -> None:
         self._engine = engine
         self._archive = archive
         self._catalogue = catalogue
         self._describer = describer
         self._purger = purger
+        self._losses = losses
 
     def obey(
         self, command: pb.NodeCommand, answer: Callable[[pb.NodeMessage], None]
@@ -74,6 +77,8 @@ class Orders:
                 return self._stat(command.stat_replicas, answer)
             case "note_uses":
                 self._note_uses(command.note_uses.lfns)
+            case "check_replicas":
+                return self._losses.check(command.check_replicas.lfns)
             case "make_purge_plan":
                 return self._plan(command.make_purge_plan, answer)
             case other:

@@ -38,6 +38,7 @@ from dataserver.identity import pool_id
 from dataserver.inspection import Inspector
 from dataserver.leftovers import Running
 from dataserver.link import Link
+from dataserver.losses import Losses
 from dataserver.openers import Openers
 from dataserver.orders import Orders
 from dataserver.purger import Purger
@@ -127,7 +128,7 @@ class DataServerService:
             config.redirector,
             lambda: self._hello(engine, identity),
             Pulse(engine, health),
-            Orders(engine, archive, catalogue, describer, purger),
+            Orders(engine, archive, catalogue, describer, purger, Losses(engine, disk)),
         )
         checker = adopt.Checker(engine, archive, disk, catalogue)
         self._spawn(tasks, "time", engine.tick())

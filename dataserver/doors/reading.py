@@ -44,7 +44,7 @@ class ReadingDoor(dataserver_pb2_grpc.DataServerServicer):
         self._disk = disk
         self._catalogue = catalogue
         self._host = host
-        self._losses = Losses(engine)
+        self._losses = Losses(engine, disk)
         self._closing = asyncio.Event()
 
     def close(self) -> None:

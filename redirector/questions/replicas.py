@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from common.errors import TimedOut, Unreachable
+from common.errors import NotFound, TimedOut, Unreachable
 from protos.packhorse.v1 import redirector_pb2 as pb
 from redirector.merging import merged
 from redirector.questions.asking import (
@@ -89,6 +90,14 @@ class ReplicaQuestions(Asking):
             refused += answer.refused
         kept = {lfn for lfn, _ in refused}
         return Eviction([lfn for lfn in evicted if lfn not in kept], refused)
+
+    def check_replica(self, lfn: str, node: str) -> None:
+        """Has a node look whether its replica is what it should be; it tells if it is not."""
+        with contextlib.suppress(NotFound):
+            connection = self._runner.head.node(node, self._runner.now_s()).connection
+            link = None if connection is None else self._runner.links.get(connection)
+            if link is not None:
+                link.send(pb.NodeCommand(check_replicas=pb.CheckReplicas(lfns=[lfn])))
 
     async def purge_plan(
         self, node: NodeFigures, target_bytes: int, limit: int

@@ -2195,6 +2195,7 @@ class NodeCommand(_message.Message):
     LIST_ARCHIVE_FIELD_NUMBER: _builtins.int
     STAT_REPLICAS_FIELD_NUMBER: _builtins.int
     NOTE_USES_FIELD_NUMBER: _builtins.int
+    CHECK_REPLICAS_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
@@ -2223,6 +2224,8 @@ class NodeCommand(_message.Message):
     @_builtins.property
     def note_uses(self) -> Global___NoteUses: ...
     @_builtins.property
+    def check_replicas(self) -> Global___CheckReplicas: ...
+    @_builtins.property
     def batch(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeCommand]:
         """Instead of a command of its own: several in their order. Only to a node that
         takes batches.
@@ -2244,13 +2247,14 @@ class NodeCommand(_message.Message):
         list_archive: Global___ListArchive | None = ...,
         stat_replicas: Global___StatReplicas | None = ...,
         note_uses: Global___NoteUses | None = ...,
+        check_replicas: Global___CheckReplicas | None = ...,
         batch: _abc.Iterable[Global___NodeCommand] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_recall", b"cancel_recall", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "list_archive", b"list_archive", "make_purge_plan", b"make_purge_plan", "note_uses", b"note_uses", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "stat_replicas", b"stat_replicas", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_recall", b"cancel_recall", "check_replicas", b"check_replicas", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "list_archive", b"list_archive", "make_purge_plan", b"make_purge_plan", "note_uses", b"note_uses", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "stat_replicas", b"stat_replicas", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "cancel_recall", b"cancel_recall", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "list_archive", b"list_archive", "make_purge_plan", b"make_purge_plan", "note_uses", b"note_uses", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "stat_replicas", b"stat_replicas", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "cancel_recall", b"cancel_recall", "check_replicas", b"check_replicas", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "list_archive", b"list_archive", "make_purge_plan", b"make_purge_plan", "note_uses", b"note_uses", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "stat_replicas", b"stat_replicas", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["welcome", "send_inventory", "start_recall", "cancel_recall", "set_pins", "describe", "examine", "make_purge_plan", "evict", "heartbeat_seen", "list_archive", "stat_replicas", "note_uses"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["welcome", "send_inventory", "start_recall", "cancel_recall", "set_pins", "describe", "examine", "make_purge_plan", "evict", "heartbeat_seen", "list_archive", "stat_replicas", "note_uses", "check_replicas"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -2608,6 +2612,28 @@ class NoteUses(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NoteUses: _TypeAlias = NoteUses  # noqa: Y015
+
+@_typing.final
+class CheckReplicas(_message.Message):
+    """A client came back from this node: are these replicas what they should be?"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LFNS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lfns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        lfns: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lfns", b"lfns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckReplicas: _TypeAlias = CheckReplicas  # noqa: Y015
 
 @_typing.final
 class EvictFiles(_message.Message):
