@@ -20,6 +20,7 @@ from redirector.core.events import CancelAsked, StageAsked
 from redirector.core.instructions import (
     AnswerCancel,
     AnswerClaim,
+    AnswerDirectory,
     AnswerDrain,
     AnswerPin,
     AnswerStage,
@@ -137,6 +138,7 @@ class Runner:
                     | AnswerUnpin()
                     | AnswerDrain()
                     | AnswerClaim()
+                    | AnswerDirectory()
                 ):
                     answer = instruction
                 case _:

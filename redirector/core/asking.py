@@ -150,6 +150,8 @@ class Asking:
         """Takes in what was on disk. Nothing is written: it is there already."""
         books = self._books
         books.nodes.restore(event.nodes, now_s)
+        for path in event.directories:
+            books.index.directories.make(path)
         books.requests.remember_keys(event.idempotency_keys.items())
         for pin in event.pins:
             books.pins.set(pin.lfn, pin.owner, pin.expires_unix_s, pin.reason)

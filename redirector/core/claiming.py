@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from redirector.core.books import Books
+    from redirector.core.browsing import Browsing
     from redirector.core.events import ClaimAsked, ClaimEnded
     from redirector.core.node import Node
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 class Claiming:
     """Gives claims, and ends them."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, browsing: Browsing) -> None:
         self._books = books
+        self._browsing = browsing
 
     def claim(self, event: ClaimAsked, now_s: float) -> None:
         """A node asks to let a client write under a name."""
@@ -35,6 +37,7 @@ class Claiming:
         self._refuse_if_written(lfn)
         self.refuse_if_staged(lfn)
         self._refuse_if_online(node, event)
+        self._browsing.refuse_as_file(lfn)
         books = self._books
         books.claims.add(lfn, node)
         books.stories.tell(lfn, now_s, f"{node.name} lets a client write it")

@@ -131,8 +131,9 @@ class ClaimAsked:
     """A data server asks to let a client write under a name. Answered by `AnswerClaim`.
 
     It comes outside the node's stream, so it says whose it is. Raises AlreadyExists if the
-    name is online on another node, or at all if what is written `replaces` nothing; Refused
-    if it is being staged or written, or the node is not in touch.
+    name is online on another node, or at all if what is written `replaces` nothing, or is
+    a directory; Refused if it is being staged or written, lies below a file, or the node is
+    not in touch.
     """
 
     node: str
@@ -211,6 +212,29 @@ class DrainAsked:
     undo: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class MakeDirectoryAsked:
+    """A client makes a directory. Answered by `AnswerDirectory`.
+
+    Raises AlreadyExists if there is a directory or file of the name; NotFound if there is no
+    directory to make it in, unless `parents` are to be made too; Refused if one of those is
+    a file, or too many were made already.
+    """
+
+    lfn: str
+    parents: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveDirectoryAsked:
+    """A client removes a directory. Answered by `AnswerDirectory`.
+
+    Raises NotFound if there is none of the name, Refused if it is not empty.
+    """
+
+    lfn: str
+
+
 # --- from the shell itself ----------------------------------------------------
 
 
@@ -229,6 +253,7 @@ class Restored:
     nodes: tuple[NodeRecord, ...] = ()
     requests: tuple[RestoredRequest, ...] = ()
     pins: tuple[PinRecord, ...] = ()
+    directories: tuple[str, ...] = ()  # those that clients made
     # Of ended requests still within the site's history: key -> request id.
     idempotency_keys: Mapping[str, str] = field(default_factory=dict)
 
@@ -253,6 +278,8 @@ Event = (
     | PinAsked
     | UnpinAsked
     | DrainAsked
+    | MakeDirectoryAsked
+    | RemoveDirectoryAsked
     | Restored
     | Tick
 )

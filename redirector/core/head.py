@@ -12,6 +12,7 @@ The work is done by parts that share the tables of `Books`:
     Lookup       where files are
     Reading      which holder a client is sent to
     Writing      which node a client is sent to with a new file
+    Browsing     directories
     Explaining   all of it in words
 """
 
@@ -23,6 +24,7 @@ from common.errors import NotFound
 from redirector.core import events
 from redirector.core.asking import Asking
 from redirector.core.books import Books
+from redirector.core.browsing import Browsing
 from redirector.core.choice import Weights, cost_of
 from redirector.core.claiming import Claiming
 from redirector.core.endings import Endings
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Collection, Sequence
 
+    from redirector.core.directories import DirectoryListing
     from redirector.core.events import Event
     from redirector.core.figures import (
         EvictPlan,
@@ -80,7 +83,8 @@ class Head:
         wishes = Wishes(books)
         endings = Endings(books, wishes, settling)
         self._staging = Staging(books, wishes, endings, settling, pinning)
-        self._claiming = Claiming(books)
+        self._browsing = Browsing(books)
+        self._claiming = Claiming(books, self._browsing)
         self._holdings = Holdings(books, self._staging, self._claiming, pinning)
         self._membership = Membership(books, self._staging, self._claiming, self._holdings)
         self._placing = Placing(books, self._staging, endings)
@@ -177,6 +181,18 @@ class Head:
         """The node that runs a file's recall now; None if there is no such run."""
         return self._reading.staging_node(lfn)
 
+    def list_directory(self, directory: str) -> DirectoryListing:
+        """The online files and the directories that lie in one, "/" being the top.
+
+        Takes about 0.3 µs a file, and nothing for what lies deeper. Empty also if there is no
+        such directory: `is_directory` tells.
+        """
+        return self._browsing.list(directory)
+
+    def is_directory(self, lfn: str) -> bool:
+        """Whether a client made this directory, or any online file lies below it."""
+        return self._browsing.is_directory(lfn)
+
     def group_by_holder(self, lfns: Sequence[str]) -> HolderGroups:
         """Whom to ask about these files (Describe): the best holder that is in touch."""
         return self._lookup.group_by_holder(lfns)
@@ -270,6 +286,10 @@ class Head:
                 self._asking.unpin(event, now_s)
             case events.DrainAsked():
                 self._membership.drain(event)
+            case events.MakeDirectoryAsked():
+                self._browsing.make(event)
+            case events.RemoveDirectoryAsked():
+                self._browsing.remove(event)
             case events.Restored():
                 self._asking.restore(event, now_s)
             case _:

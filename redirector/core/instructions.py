@@ -163,6 +163,20 @@ class RemovePins:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveDirectories:
+    """Keep directories that a client made."""
+
+    lfns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveDirectory:
+    """Forget a directory that a client made."""
+
+    lfn: str
+
+
+@dataclass(frozen=True, slots=True)
 class SaveNode:
     """Keep what must be known of a node after a restart."""
 
@@ -237,15 +251,32 @@ class AnswerClaim:
     """To ClaimAsked: the name is the node's to write under. Rests on nothing that is kept."""
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerDirectory:
+    """To MakeDirectoryAsked and RemoveDirectoryAsked: how many were made, or removed."""
+
+    directories: int
+
+
 Durable = (
     SaveRequest
     | SaveRequestFiles
     | EndRequest
     | SavePins
     | RemovePins
+    | SaveDirectories
+    | RemoveDirectory
     | SaveNode
     | RemoveNode
     | SaveRecall
 )
-Answer = AnswerStage | AnswerCancel | AnswerPin | AnswerUnpin | AnswerDrain | AnswerClaim
+Answer = (
+    AnswerStage
+    | AnswerCancel
+    | AnswerPin
+    | AnswerUnpin
+    | AnswerDrain
+    | AnswerClaim
+    | AnswerDirectory
+)
 Instruction = SendToNode | RefuseNode | CloseConnection | Durable | PublishFiles | Answer

@@ -42,5 +42,7 @@ class HeadSettings:
     ended_requests_remembered: int = 10_000
     #: A node gone for this long is forgotten.
     forget_node_after_s: float = 7 * 86400.0
+    #: Directories that clients may make in all.
+    made_directories: int = 1_000_000
     #: Replicas of lost nodes swept out of the index in one go.
     sweep_slice: int = 2_000

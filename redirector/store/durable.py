@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from redirector.core.instructions import (
     EndRequest,
+    RemoveDirectory,
     RemoveNode,
     RemovePins,
+    SaveDirectories,
     SaveNode,
     SavePins,
     SaveRecall,
@@ -80,6 +82,12 @@ def _write(connection: sqlite3.Connection, instruction: Durable) -> None:
             )
         case RemovePins(keys=keys):
             connection.executemany("DELETE FROM pins WHERE lfn = ? AND owner = ?", keys)
+        case SaveDirectories(lfns=lfns):
+            connection.executemany(
+                "INSERT OR REPLACE INTO directories (lfn) VALUES (?)", ((lfn,) for lfn in lfns)
+            )
+        case RemoveDirectory(lfn=lfn):
+            connection.execute("DELETE FROM directories WHERE lfn = ?", (lfn,))
         case SaveNode(record=record):
             connection.execute(
                 "INSERT OR REPLACE INTO nodes (node, pool_id, draining, gone) VALUES (?, ?, ?, ?)",

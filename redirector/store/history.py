@@ -113,6 +113,7 @@ def _read_restored(connection: sqlite3.Connection) -> Restored:
         _SELECT_REQUESTS + "WHERE ended_unix_s IS NULL ORDER BY number"
     ).fetchall()
     pins = connection.execute("SELECT lfn, owner, expires_unix_s, reason FROM pins")
+    directories = connection.execute("SELECT lfn FROM directories ORDER BY lfn")
     keys = connection.execute(
         "SELECT idempotency_key, request_id FROM requests"
         " WHERE idempotency_key != '' AND ended_unix_s IS NOT NULL ORDER BY number"
@@ -127,6 +128,7 @@ def _read_restored(connection: sqlite3.Connection) -> Restored:
             for kept in map(_request, active)
         ),
         pins=tuple(map(PinRecord._make, pins)),
+        directories=tuple(lfn for (lfn,) in directories),
         idempotency_keys=dict(keys.fetchall()),
     )
 

@@ -113,4 +113,10 @@ MIGRATIONS = (
         PRIMARY KEY (dataset, lfn)
     ) WITHOUT ROWID;
     """,
+    """
+    -- Directories that clients made, in which nothing may lie.
+    CREATE TABLE directories (
+        lfn TEXT PRIMARY KEY
+    ) WITHOUT ROWID;
+    """,
 )

@@ -32,6 +32,7 @@ class Database:
     ended: dict[str, RequestState] = field(default_factory=dict)
     pins: dict[tuple[str, str], PinRecord] = field(default_factory=dict)
     nodes: dict[str, NodeRecord] = field(default_factory=dict)
+    directories: set[str] = field(default_factory=set)
 
     def write(self, instruction: do.Durable) -> None:
         """Carries out one durable instruction."""
@@ -48,6 +49,10 @@ class Database:
             case do.RemovePins(keys=keys):
                 for key in keys:
                     self.pins.pop(key, None)
+            case do.SaveDirectories(lfns=lfns):
+                self.directories.update(lfns)
+            case do.RemoveDirectory(lfn=lfn):
+                self.directories.discard(lfn)
             case do.SaveNode(record=record):
                 self.nodes[record.node] = record
             case do.RemoveNode(node=node):
@@ -65,6 +70,7 @@ class Database:
                 if request_id not in self.ended
             ),
             pins=tuple(self.pins.values()),
+            directories=tuple(sorted(self.directories)),
             idempotency_keys={
                 record.idempotency_key: request_id
                 for request_id, record in self.requests.items()
@@ -198,6 +204,7 @@ class HeadNode:
                     | do.AnswerUnpin()
                     | do.AnswerDrain()
                     | do.AnswerClaim()
+                    | do.AnswerDirectory()
                 ):
                     after.append(lambda one=instruction: self._answer(one, answer))  # type: ignore[misc]
                 case _:

@@ -10,8 +10,10 @@ from common.sqlite import Database
 from redirector.core.events import RestoredRequest
 from redirector.core.instructions import (
     EndRequest,
+    RemoveDirectory,
     RemoveNode,
     RemovePins,
+    SaveDirectories,
     SaveNode,
     SavePins,
     SaveRecall,
@@ -82,6 +84,7 @@ async def test_nothing_on_disk_restores_nothing(database: Database) -> None:
     assert not restored.nodes
     assert not restored.requests
     assert not restored.pins
+    assert not restored.directories
 
 
 async def test_what_was_in_force_is_restored(database: Database) -> None:
@@ -92,6 +95,13 @@ async def test_what_was_in_force_is_restored(database: Database) -> None:
     assert restored.requests == (RestoredRequest(REQUEST, (A, B)),)
     assert restored.nodes == (node,)
     assert restored.pins == (pin,)
+
+
+async def test_directories_are_kept_until_they_are_removed(database: Database) -> None:
+    made = SaveDirectories(("/store", "/store/b", "/store/a"))
+    await keep(database, made, RemoveDirectory("/store/b"), RemoveDirectory("/nowhere"))
+    await keep(database, SaveDirectories(("/store",)))
+    assert (await History(database).restored()).directories == ("/store", "/store/a")
 
 
 async def test_doing_everything_twice_changes_nothing(database: Database) -> None:
