@@ -148,6 +148,24 @@ def test_the_end_of_a_claim_names_the_file_as_everybody_does() -> None:
     assert nodes.event(message, 2) == events.ClaimEnded(2, "/a/b")
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        pb.NodeMessage(described=pb.Described(query_id=7)),
+        pb.NodeMessage(examined=pb.Examined(query_id=7)),
+        pb.NodeMessage(listed=pb.Listed(query_id=7)),
+        pb.NodeMessage(replica_stats=pb.ReplicaStats(query_id=7)),
+        pb.NodeMessage(purge_plan=pb.PurgePlan(query_id=7)),
+        pb.NodeMessage(evicted=pb.Evicted(query_id=7)),
+    ],
+    ids=lambda message: message.WhichOneof("message"),
+)
+def test_answers_go_to_whoever_asked(message: pb.NodeMessage) -> None:
+    answer = nodes.event(message, 1)
+    assert isinstance(answer, nodes.ANSWERS)
+    assert answer.query_id == 7
+
+
 def test_changes_and_endings_are_taken_over() -> None:
     change = pb.Change(number=4, lfn="/a", size_bytes=5, recall_id="r")
     said = nodes.event(pb.NodeMessage(changes=pb.Changes(changes=[change])), 2)
