@@ -8,9 +8,11 @@ import logging
 import random
 from typing import TYPE_CHECKING, NoReturn
 
+from common.address import public_address
 from common.clock import Clock
 from common.errors import ConfigError, PackhorseError, Unreachable
 from common.grpc_server import make_server
+from common.root_server import Limits, Listener
 from common.sqlite import Database
 from protos.packhorse.v1 import redirector_pb2_grpc as pb_grpc
 from redirector.core.head import Head
@@ -18,6 +20,7 @@ from redirector.core.settings import HeadSettings
 from redirector.doors.cluster import ClusterDoor
 from redirector.doors.datasets import DatasetsDoor
 from redirector.doors.files import FilesDoor
+from redirector.doors.root import RootDoor
 from redirector.ids import new_epoch
 from redirector.journal import Journal
 from redirector.links import Links
@@ -54,13 +57,17 @@ class RedirectorService:
         if site.redirector is None:
             raise ConfigError("this configuration has no [redirector]")
         self._config = site.redirector
+        self._root_config = site.root
         self._names = site.name_map()
         self._version = version
         self._clock = clock or Clock()
         self._address = ""
+        #: HOST:PORT of the root:// door, for clients; "" if there is none.
+        self.root_address = ""
         self._database: Database | None = None
         self._journal: Journal | None = None
         self._server: aio.Server | None = None
+        self._root: Listener | None = None
         self._links = Links()
         self._watchers = Watchers()
 
@@ -85,11 +92,15 @@ class RedirectorService:
         tasks.spawn("redirector: journal", journal.run(), endless=True)
         tasks.spawn("redirector: wake the head", runner.run(), endless=True)
         tasks.spawn("redirector: clear history", self._clear(history), endless=True)
+        if self._root is not None:
+            tasks.spawn("redirector: root door", self._root.watch(), endless=True)
         assert self._server is not None
         await self._server.start()
 
     async def stop(self, grace_s: float) -> None:
         """Ends every stream and call, then closes the database."""
+        if self._root is not None:
+            self._root.close()
         error = Unreachable("the redirector is stopping")
         self._links.close_all(error)
         self._watchers.close_all(error)
@@ -118,6 +129,21 @@ class RedirectorService:
         pb_grpc.add_ClusterServicer_to_server(
             ClusterDoor(runner, questions, history, self._version), self._server
         )
+
+        if config.root_listen is not None:
+            self._open_root_door(config.root_listen, runner, questions, history)
+
+    def _open_root_door(
+        self, listen: str, runner: Runner, questions: Questions, history: History
+    ) -> None:
+        config = self._root_config
+        door = RootDoor(runner, questions, history, self._names, config, self._version)
+        limits = Limits(config.max_connections, config.max_requests, config.idle_timeout)
+        self._root = door.listener = Listener(door, limits)
+        address = self._root.open(listen)
+        door.looking.address = self._config.root_advertise or public_address(address)
+        self.root_address = door.looking.address
+        runner.head.set_root_address(door.looking.address)
 
     async def _clear(self, history: History) -> NoReturn:
         while True:

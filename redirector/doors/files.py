@@ -6,7 +6,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from common.errors import NameRefused, NotFound, TooLarge, UsageError
+from common.errors import NameRefused, TooLarge, UsageError
 from common.grpc_options import DEFAULT_MAX_MESSAGE_BYTES
 from protos.packhorse.v1 import redirector_pb2 as pb
 from protos.packhorse.v1 import redirector_pb2_grpc as pb_grpc
@@ -16,6 +16,7 @@ from redirector.core.instructions import AnswerCancel, AnswerPin, AnswerStage, A
 from redirector.core.states import RequestState
 from redirector.doors.watch import watch
 from redirector.ids import new_request_id
+from redirector.requests_kept import KeptRequests
 from redirector.wire import files as wire
 from redirector.wire.datasets import facts_of
 from redirector.wire.values import checked_duration, checked_label, required
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from common.names import NameMap
-    from redirector.core.figures import RequestFigures
     from redirector.core.model import RequestFile
     from redirector.questions import Questions
     from redirector.runner import Runner
@@ -50,6 +50,7 @@ class FilesDoor(pb_grpc.FilesServicer):
         self._runner = runner
         self._questions = questions
         self._history = history
+        self._requests = KeptRequests(runner, history)
         self._datasets = datasets
         self._names = names
 
@@ -115,7 +116,7 @@ class FilesDoor(pb_grpc.FilesServicer):
     ) -> pb.ListRequestsReply:
         """Stage requests, the latest first; of the past, as far as it is remembered."""
         if request.request_id:
-            figures, files = await self._request(request.request_id)
+            figures, files = await self._requests.find(request.request_id)
             message = wire.request_message(figures, files if request.with_files else ())
             return _fitting(pb.ListRequestsReply(requests=[message]))
         limit = request.limit or DEFAULT_REQUESTS
@@ -131,7 +132,7 @@ class FilesDoor(pb_grpc.FilesServicer):
         for figures in latest[:limit]:
             files = []
             if request.with_files:
-                _, files = await self._request(figures.record.request_id)
+                _, files = await self._requests.find(figures.record.request_id)
             reply.requests.append(wire.request_message(figures, files))
         return _fitting(reply)
 
@@ -150,7 +151,7 @@ class FilesDoor(pb_grpc.FilesServicer):
             dataset = await self._datasets.find(request.dataset)
             lfns = [file.lfn for file in await self._datasets.all_files(dataset.number)]
         elif request.request_id:
-            figures, files = await self._request(request.request_id)
+            figures, files = await self._requests.find(request.request_id)
             lfns = [file.lfn for file in files]
             if figures.state is not RequestState.ACTIVE:
                 ended = files
@@ -212,19 +213,6 @@ class FilesDoor(pb_grpc.FilesServicer):
         if len(lfns) > MAX_NAMES:
             raise UsageError(f"{what}: {len(lfns):,} names are more than {MAX_NAMES:,} in one call")
         return self._names.check_all(list(lfns))
-
-    async def _request(self, request_id: str) -> tuple[RequestFigures, Sequence[RequestFile]]:
-        """A request and its files: from the head while it is active, from the disk after."""
-        try:
-            figures = self._runner.head.request(request_id)
-            return figures, self._runner.head.request_files(request_id)
-        except NotFound:
-            # It may have ended a moment ago, and be on its way to the disk.
-            await self._runner.journal.keep(())
-            kept = await self._history.request(request_id)
-            if kept is None:
-                raise
-            return kept
 
 
 def _fitting(reply: pb.ListRequestsReply) -> pb.ListRequestsReply:

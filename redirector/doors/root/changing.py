@@ -1,0 +1,108 @@
+"""Changing names: directories are made here; files are changed where they lie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from common.errors import AlreadyExists, NotFound, Refused
+from redirector.core.events import MakeDirectoryAsked, RemoveDirectoryAsked
+from xroot import responses
+from xroot.protocol import AttributeAction
+from xroot.requests import FAttr, Mv
+
+if TYPE_CHECKING:
+    from common.root_server import Connection
+    from redirector.doors.root.archive import ArchiveView
+    from redirector.doors.root.listing import Listing
+    from redirector.doors.root.naming import Names
+    from redirector.doors.root.opening import Opening
+    from redirector.runner import Runner
+    from xroot.requests import Chmod, MkDir, Rm, RmDir, Truncate
+
+_READING = (AttributeAction.GET, AttributeAction.LIST)
+
+
+class Changing:
+    """Answers what changes the name space, where the site lets clients do so."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        names: Names,
+        opening: Opening,
+        archive: ArchiveView,
+        listing: Listing,
+    ) -> None:
+        self._runner = runner
+        self._names = names
+        self._opening = opening
+        self._archive = archive
+        self._listing = listing
+
+    def mkdir(self, connection: Connection, stream_id: bytes, asked: MkDir) -> None:
+        """Makes a directory; it lasts, empty or not."""
+        directory = self._names.directory(asked.path)
+        self._names.check_writable(directory)
+        with_parents = bool(asked.options & 1)
+        work = self._mkdir(connection, stream_id, directory, with_parents=with_parents)
+        connection.spawn(stream_id, work)
+
+    def rmdir(self, connection: Connection, stream_id: bytes, asked: RmDir) -> None:
+        """Removes an empty directory."""
+        directory = self._names.directory(asked.path)
+        self._names.check_writable(directory)
+        connection.spawn(stream_id, self._rmdir(connection, stream_id, directory))
+
+    def change_file(
+        self, connection: Connection, stream_id: bytes, asked: Rm | Mv | Chmod | Truncate | FAttr
+    ) -> None:
+        """Sends the client to the file's holder, who does it."""
+        lfn = self._names.file(asked.source if isinstance(asked, Mv) else asked.path)
+        if not (isinstance(asked, FAttr) and asked.action in _READING):
+            self._names.check_writable(lfn)
+        node = self._opening.holder(connection, lfn, asked.cgi)
+        if node is not None:
+            connection.send(self._opening.redirect(stream_id, node))
+        else:
+            connection.spawn(stream_id, self._explain_absence(lfn))
+
+    async def _mkdir(
+        self, connection: Connection, stream_id: bytes, directory: str, *, with_parents: bool
+    ) -> None:
+        found = await self._archive.look_up(directory)
+        if found.is_there or self._runner.head.is_online(directory):
+            raise AlreadyExists(f"{directory} is a file")
+        if found.is_directory or self._names.is_given(directory):
+            if with_parents:
+                connection.send(responses.ok(stream_id))
+                return
+            raise AlreadyExists(f"{directory} exists already")
+        parent = directory.rpartition("/")[0] or "/"
+        # What the head does not know of may be in the archive.
+        parents = with_parents or self._names.is_given(parent) or await self._listing.exists(parent)
+        await self._runner.ask(MakeDirectoryAsked(directory, parents=parents))
+        connection.send(responses.ok(stream_id))
+
+    async def _rmdir(self, connection: Connection, stream_id: bytes, directory: str) -> None:
+        if not await self._listing.exists(directory):
+            raise NotFound(f"there is no directory {directory}")
+        if not await self._listing.is_empty(directory):
+            raise Refused(f"{directory} is not empty")
+        await self._runner.ask(RemoveDirectoryAsked(directory))
+        connection.send(responses.ok(stream_id))
+
+    async def _explain_absence(self, lfn: str) -> None:
+        """Raises why a file cannot be changed that is on no disk in touch."""
+        if self._runner.head.is_online(lfn):
+            raise Refused(f"{lfn} is on a data server that is out of touch; try again later")
+        if self._listing_knows(lfn):
+            raise Refused(f"{lfn} is a directory")
+        found = await self._archive.look_up(lfn)
+        if found.is_directory:
+            raise Refused(f"{lfn} is a directory")
+        if found.is_there:
+            raise Refused(f"{lfn} is in the archive, where clients change nothing")
+        raise NotFound(f"{lfn} does not exist" + (f": {found.reason}" if found.reason else ""))
+
+    def _listing_knows(self, lfn: str) -> bool:
+        return self._names.is_given(lfn) or self._runner.head.is_directory(lfn)

@@ -1,0 +1,197 @@
+"""stat, statx and locate: what a name is, and where."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from common.address import split_address
+from common.errors import NotFound, UsageError
+from xroot import responses
+from xroot.protocol import STAT_VFS, LocateFlag, StatFlag
+from xroot.texts import Location, StatText, vfs
+
+if TYPE_CHECKING:
+    from common.root_server import Connection
+    from redirector.core.model import NodeAddress
+    from redirector.doors.root.archive import Archived, ArchiveView
+    from redirector.doors.root.naming import Names
+    from redirector.doors.root.opening import Opening
+    from redirector.runner import Runner
+    from xroot.requests import Locate, Stat, Statx
+
+MB: Final = 1_000_000
+#: Of a file that is in the archive and on no disk: gfal calls it NEARLINE.
+OFFLINE: Final = StatFlag.READABLE | StatFlag.OFFLINE | StatFlag.BACKUP_EXISTS
+MAX_STATX: Final = 100_000
+
+
+class Looking:
+    """Answers what a name is, without ever staging anything."""
+
+    def __init__(
+        self, runner: Runner, names: Names, opening: Opening, archive: ArchiveView
+    ) -> None:
+        self._runner = runner
+        self._names = names
+        self._opening = opening
+        self._archive = archive
+        self._started_s = int(time.time())
+        #: HOST:PORT of this door, for clients.
+        self.address = ""
+
+    def stat(self, connection: Connection, stream_id: bytes, asked: Stat) -> None:
+        """A file on a disk is its holder's to tell about; all else is told here."""
+        if asked.options & STAT_VFS:
+            connection.send(responses.ok(stream_id, f"{self.space_below()}\0".encode()))
+            return
+        lfn = self._names.directory(asked.path)
+        node = self._opening.holder(connection, lfn, asked.cgi)
+        if node is not None:
+            connection.send(self._opening.redirect(stream_id, node))
+        elif self.is_directory_here(lfn):
+            connection.send(responses.ok(stream_id, f"{self.of_directory(lfn)}\0".encode()))
+        else:
+            connection.spawn(stream_id, self._stat_archived(connection, stream_id, lfn))
+
+    def statx(self, connection: Connection, stream_id: bytes, asked: Statx) -> None:
+        """One byte of flags for each name."""
+        if not 0 < len(asked.paths) <= MAX_STATX:
+            raise UsageError(f"statx of {len(asked.paths)} names; 1 to {MAX_STATX} can be told")
+        lfns = [self._names.directory(path.partition("?")[0]) for path in asked.paths]
+        connection.spawn(stream_id, self._statx(connection, stream_id, lfns))
+
+    def locate(self, connection: Connection, stream_id: bytes, asked: Locate) -> None:
+        """Where a file can be read; or whom to ask for a listing: that is us."""
+        path = asked.path.removeprefix("*")
+        by_name = bool(asked.options & LocateFlag.PREFER_NAME)
+        if asked.options & LocateFlag.FOR_DIRLIST:
+            here = Location(_written(self.address, by_name=by_name), can_write=True)
+            connection.send(responses.ok(stream_id, f"{here}\0".encode()))
+            return
+        if path in ("", "/") or asked.path.startswith("*"):
+            nodes = [figures.address for figures in self._runner.head.nodes(self._runner.now_s())]
+            self._tell(connection, stream_id, nodes, by_name=by_name)
+            return
+        lfn = self._names.directory(path)
+        holders = self._runner.head.holders(lfn)
+        if holders:
+            self._tell(connection, stream_id, holders, by_name=by_name)
+        elif self.is_directory_here(lfn):
+            nodes = [figures.address for figures in self._runner.head.nodes(self._runner.now_s())]
+            self._tell(connection, stream_id, nodes, by_name=by_name)
+        else:
+            work = self._locate_archived(connection, stream_id, lfn, by_name=by_name)
+            connection.spawn(stream_id, work)
+
+    # --- for the others -----------------------------------------------------------------
+
+    def is_directory_here(self, lfn: str) -> bool:
+        """Whether a name is a directory as far as is known here, without the archive."""
+        return self._names.is_given(lfn) or self._runner.head.is_directory(lfn)
+
+    def of_directory(self, lfn: str, mtime_s: int = 0) -> StatText:
+        """What is told of a directory; those of the pools are as old as this server."""
+        flags = StatFlag.DIRECTORY | StatFlag.READABLE | StatFlag.EXECUTABLE
+        if self._names.is_writable(lfn):
+            flags |= StatFlag.WRITABLE
+        return StatText(0, flags, mtime_s or self._started_s)
+
+    def of_archived(self, found: Archived) -> StatText:
+        """What is told of a file that is in the archive only."""
+        return StatText(found.size_bytes, OFFLINE, found.mtime_s)
+
+    def space_below(self) -> str:
+        """The figures of all usable pools together."""
+        status = self._runner.head.status(self._runner.now_s())
+        nodes = sum(1 for node in self._runner.head.nodes(self._runner.now_s()) if node.quota_bytes)
+        used = 100
+        if status.quota_bytes:
+            used = 100 - round(100 * status.available_bytes / status.quota_bytes)
+        return vfs(
+            nodes=nodes if self._names.any_writable else 0,
+            free_mb=status.available_bytes // MB,
+            used_percent=used,
+            stagers=nodes,
+        )
+
+    # --- inside -------------------------------------------------------------------------
+
+    async def _stat_archived(self, connection: Connection, stream_id: bytes, lfn: str) -> None:
+        found = await self._archive.look_up(lfn)
+        if found.is_directory:
+            text = self.of_directory(lfn, found.mtime_s)
+        elif found.is_there:
+            text = self.of_archived(found)
+        else:
+            raise _not_found(lfn, found)
+        connection.send(responses.ok(stream_id, f"{text}\0".encode()))
+
+    async def _statx(self, connection: Connection, stream_id: bytes, lfns: list[str]) -> None:
+        head = self._runner.head
+        flags: dict[str, int] = {}
+        for lfn in lfns:
+            if head.is_online(lfn):
+                flags[lfn] = 0
+            elif self.is_directory_here(lfn):
+                flags[lfn] = StatFlag.DIRECTORY
+        unknown = [lfn for lfn in dict.fromkeys(lfns) if lfn not in flags]
+        if unknown:
+            for lfn, found in (await self._archive.look_up_all(unknown)).items():
+                if found.is_directory:
+                    flags[lfn] = StatFlag.DIRECTORY
+                elif found.is_there:
+                    flags[lfn] = StatFlag.OFFLINE
+                else:
+                    raise _not_found(lfn, found)
+        connection.send(responses.ok(stream_id, bytes(flags[lfn] for lfn in lfns)))
+
+    async def _locate_archived(
+        self, connection: Connection, stream_id: bytes, lfn: str, *, by_name: bool
+    ) -> None:
+        """A file on its way is pending at its node; one in the archive can be had from us."""
+        node = self._runner.head.staging_node(lfn)
+        if node is not None and node.root_address:
+            where = Location(_written(node.root_address, by_name=by_name), is_pending=True)
+            connection.send(responses.ok(stream_id, f"{where}\0".encode()))
+            return
+        found = await self._archive.look_up(lfn)
+        if found.is_directory:
+            nodes = [figures.address for figures in self._runner.head.nodes(self._runner.now_s())]
+            self._tell(connection, stream_id, nodes, by_name=by_name)
+        elif found.is_there:
+            raise NotFound(
+                f"{lfn} is in the archive only: open it, or prepare -s, and it is staged"
+            )
+        else:
+            raise _not_found(lfn, found)
+
+    def _tell(
+        self, connection: Connection, stream_id: bytes, nodes: list[NodeAddress], *, by_name: bool
+    ) -> None:
+        locations = [
+            str(
+                Location(
+                    _written(node.root_address, by_name=by_name),
+                    can_write=self._names.any_writable,
+                )
+            )
+            for node in nodes
+            if node.root_address
+        ]
+        if not locations:
+            raise NotFound("no data server is in touch that serves root://")
+        connection.send(responses.ok(stream_id, f"{' '.join(locations)}\0".encode()))
+
+
+def _written(address: str, *, by_name: bool) -> str:
+    """An address as XRootD writes it: an IPv4 one as IPv6, unless names are wanted."""
+    host, port = split_address(address)
+    is_ipv4 = host.replace(".", "").isdigit() and host.count(".") == 3
+    return f"[::{host}]:{port}" if is_ipv4 and not by_name else address
+
+
+def _not_found(lfn: str, found: Archived) -> NotFound:
+    if found.reason:
+        return NotFound(f"{lfn} is on no disk, and the archive could not be asked: {found.reason}")
+    return NotFound(f"{lfn} does not exist")

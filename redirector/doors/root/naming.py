@@ -1,0 +1,92 @@
+"""Names as clients of root:// write them, and what stands behind them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from common.errors import NameRefused, Refused
+from common.names import normalise_prefix
+from xroot.texts import cgi_values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from common.names import NameMap
+
+#: What our redirects add to a name, and clients bring back: the nodes they were sent to.
+#: Their own `tried` names hosts only, and a host may have several data servers.
+VIA: Final = "ph.via"
+#: How large a file that is going to be written will be.
+SIZE: Final = "oss.asize"
+
+
+class Names:
+    """Understands names: spelling, exports, the archive's own URLs, where clients may write."""
+
+    def __init__(self, names: NameMap, writable: Iterable[str]) -> None:
+        self._names = names
+        self._writable = tuple(map(normalise_prefix, writable))
+
+    @property
+    def any_writable(self) -> bool:
+        """Whether clients may write anywhere."""
+        return bool(self._writable)
+
+    def file(self, path: str) -> str:
+        """The LFN of a file. Raises NameRefused."""
+        try:
+            return self._names.check(path)
+        except NameRefused:
+            return self._names.check(self._alias(path))
+
+    def directory(self, path: str) -> str:
+        """The name of a directory, or of whatever it is. Raises NameRefused."""
+        try:
+            return self._names.check_directory(path)
+        except NameRefused:
+            return self._names.check_directory(self._alias(path))
+
+    def is_given(self, directory: str) -> bool:
+        """Whether a directory is there because of the site's configuration: it is, or leads to,
+        what is exported or where clients may write."""
+        inside = directory.removesuffix("/") + "/"
+        return self._names.leads_to_exports(directory) or any(
+            writable.startswith(inside) for writable in self._writable
+        )
+
+    def given_in(self, directory: str) -> set[str]:
+        """The names in a directory of those that are given."""
+        inside = directory.removesuffix("/") + "/"
+        given = (*self._names.exports, *self._writable)
+        below = (one[len(inside) :].partition("/")[0] for one in given if one.startswith(inside))
+        return {name for name in below if name}
+
+    def is_writable(self, lfn: str) -> bool:
+        """Whether clients may write under this name."""
+        return f"{lfn}/".startswith(self._writable)
+
+    def check_writable(self, lfn: str) -> None:
+        """Raises Refused where clients may not write."""
+        if not self.is_writable(lfn):
+            raise Refused(f"{lfn} is not in a directory where clients may write ([root] writable)")
+
+    def _alias(self, path: str) -> str:
+        lfn = self._names.lfn_of(path)
+        return path if lfn is None else lfn
+
+
+def tried(cgi: str) -> tuple[str, ...]:
+    """The nodes that a client was sent to for this name, and came back from."""
+    if "tried=" not in cgi and VIA not in cgi:
+        return ()
+    values = cgi_values(cgi)
+    # A client that only got lost on its way, and tried nobody, is sent there again.
+    if "tried" not in values and "triedrc" not in values and "ph.gone" not in values:
+        return ()
+    return tuple(part for part in values.get(VIA, "").split(",") if part)
+
+
+def announced_bytes(cgi: str) -> int:
+    """The size a client announced for what it writes; 0 if it did not, or nonsense."""
+    size = cgi_values(cgi).get(SIZE, "")
+    return int(size) if size.isascii() and size.isdigit() and len(size) < 19 else 0

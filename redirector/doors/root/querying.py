@@ -1,0 +1,128 @@
+"""Questions: how this server is configured, how much room there is, what a file's sum is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
+
+from common.errors import NotFound
+from common.root_server import RootError, configuration
+from xroot import responses
+from xroot.protocol import Code, QueryType
+from xroot.texts import cgi_values, space
+
+if TYPE_CHECKING:
+    from common.root_server import Connection
+    from redirector.doors.root.archive import ArchiveView
+    from redirector.doors.root.naming import Names
+    from redirector.doors.root.opening import Opening
+    from redirector.doors.root.preparing import Preparing
+    from redirector.runner import Runner
+    from xroot.requests import Query
+
+
+class Querying:
+    """Answers kXR_query."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        names: Names,
+        opening: Opening,
+        archive: ArchiveView,
+        preparing: Preparing,
+        version: str,
+    ) -> None:
+        self._runner = runner
+        self._names = names
+        self._opening = opening
+        self._archive = archive
+        self._preparing = preparing
+        self._version = version
+
+    def query(self, connection: Connection, stream_id: bytes, asked: Query) -> None:
+        """Answers one question, now or later. Raises PackhorseError."""
+        match asked.kind:
+            case QueryType.CONFIG:
+                said = configuration(asked.text, role="manager", version=self._version)
+                _answer(connection, stream_id, said)
+            case QueryType.SPACE:
+                _answer(connection, stream_id, self._space())
+            case QueryType.STATS:
+                _answer(connection, stream_id, self._stats())
+            case QueryType.XATTR:
+                self._send_to_holder(connection, stream_id, asked.text)
+            case QueryType.CHECKSUM:
+                self._checksum(connection, stream_id, asked.text)
+            case QueryType.CHECKSUM_CANCEL:
+                _answer(connection, stream_id, "")
+            case QueryType.PREPARE:
+                connection.spawn(stream_id, self._preparing.tell(connection, stream_id, asked.text))
+            case _:
+                reason = f"queries of kind {asked.kind} are not supported"
+                connection.fail(stream_id, Code.UNSUPPORTED, reason)
+
+    def _space(self) -> str:
+        status = self._runner.head.status(self._runner.now_s())
+        return space(
+            total_bytes=status.quota_bytes,
+            free_bytes=status.available_bytes,
+            largest_bytes=status.largest_file_bytes,
+            used_bytes=max(0, status.quota_bytes - status.available_bytes),
+        )
+
+    def _stats(self) -> str:
+        """A few figures in the frame that XRootD's monitoring tools read."""
+        head, now_s = self._runner.head, self._runner.now_s()
+        status = head.status(now_s)
+        figures = {
+            "up": int(status.uptime_s),
+            "nodes": len(head.nodes(now_s)),
+            "files": status.replicas,
+            "queued": status.recalls_queued,
+            "running": status.recalls_running,
+            "staged": status.recalls_done,
+            "failed": status.recalls_failed,
+        }
+        inner = "".join(f"<{name}>{value}</{name}>" for name, value in figures.items())
+        version = escape(self._version)
+        return (
+            f'<statistics tod="{int(now_s)}" ver="packhorse-{version}" pgm="packhorse">'
+            f'<stats id="packhorse">{inner}</stats></statistics>'
+        )
+
+    def _send_to_holder(self, connection: Connection, stream_id: bytes, text: str) -> None:
+        path, _, cgi = text.partition("?")
+        lfn = self._names.file(path)
+        node = self._opening.holder(connection, lfn, cgi)
+        if node is None:
+            raise NotFound(f"{lfn} is on no disk now")
+        connection.send(self._opening.redirect(stream_id, node))
+
+    def _checksum(self, connection: Connection, stream_id: bytes, text: str) -> None:
+        path, _, cgi = text.partition("?")
+        lfn = self._names.file(path)
+        node = self._opening.holder(connection, lfn, cgi)
+        if node is not None:
+            connection.send(self._opening.redirect(stream_id, node))
+            return
+        wanted = cgi_values(cgi).get("cks.type", "")
+        connection.spawn(stream_id, self._checksum_archived(connection, stream_id, lfn, wanted))
+
+    async def _checksum_archived(
+        self, connection: Connection, stream_id: bytes, lfn: str, wanted: str
+    ) -> None:
+        """The archive's own sum, if it tells one; no file is staged to be summed up."""
+        found = await self._archive.look_up(lfn)
+        if not found.is_there:
+            raise NotFound(
+                f"{lfn} does not exist" if not found.reason else f"{lfn}: {found.reason}"
+            )
+        if found.checksum is None or (wanted and wanted != found.checksum[0]):
+            reason = f"{lfn} is in the archive only, which tells no {wanted or 'checksum'} of it"
+            raise RootError(Code.SERVER_ERROR, reason)
+        _answer(connection, stream_id, " ".join(found.checksum))
+
+
+def _answer(connection: Connection, stream_id: bytes, text: str) -> None:
+    connection.send(responses.ok(stream_id, f"{text}\0".encode()))
