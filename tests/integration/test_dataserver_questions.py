@@ -153,7 +153,8 @@ async def test_times_of_change_are_told_of_what_is_held(
 async def test_a_file_that_somebody_was_sent_to_was_used(
     site: DataSite, redirector: FakeRedirector
 ) -> None:
-    site.node["quota"] = "10MB"
+    # A file that is being looked into would be spared.
+    site.node |= {"quota": "10MB", "inspect": False}
     for number in range(4):
         site.write(f"/store/f{number}", bytes(4_000_000))
     async with site.running() as service:
@@ -168,7 +169,8 @@ async def test_a_file_that_somebody_was_sent_to_was_used(
 async def test_a_use_that_was_told_is_remembered_over_a_restart(
     site: DataSite, redirector: FakeRedirector
 ) -> None:
-    site.node["quota"] = "10MB"
+    # A file that is being looked into would be spared.
+    site.node |= {"quota": "10MB", "inspect": False}
     for number in range(4):
         site.write(f"/store/f{number}", bytes(4_000_000))
     async with site.running():
