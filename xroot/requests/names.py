@@ -121,8 +121,9 @@ class Query(NamedTuple):
     def encode(self, stream_id: bytes) -> bytes:
         """The request's bytes."""
         body = pack(_QUERY, self.kind, self.handle)
-        # Of all requests this one alone ends in a NUL: so it is sent by every client.
-        return request(stream_id, Request.QUERY, body, encoded(self.text) + b"\0")
+        # Of all requests this one alone usually ends in a NUL.
+        payload = encoded(self.text) + b"\0" if self.text else b""
+        return request(stream_id, Request.QUERY, body, payload)
 
     @classmethod
     def parse(cls, body: bytes, payload: bytes) -> Query:
