@@ -12,7 +12,7 @@ from common.address import public_address
 from common.clock import Clock
 from common.errors import ConfigError, PackhorseError, Unreachable
 from common.grpc_server import make_server
-from common.root_server import Limits, Listener
+from common.root_server import DoorLimits, Listener
 from common.sqlite import Database
 from protos.packhorse.v1 import redirector_pb2_grpc as pb_grpc
 from redirector.core.head import Head
@@ -138,7 +138,7 @@ class RedirectorService:
     ) -> None:
         config = self._root_config
         door = RootDoor(runner, questions, history, self._names, config, self._version)
-        limits = Limits(config.max_connections, config.max_requests, config.idle_timeout)
+        limits = DoorLimits(config.max_connections, config.max_requests, config.idle_timeout)
         self._root = door.listener = Listener(door, limits)
         address = self._root.open(listen)
         door.looking.address = self._config.root_advertise or public_address(address)

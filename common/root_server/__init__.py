@@ -10,7 +10,7 @@ The wire format itself is `xroot`'s; what is answered is the door's.
 
 from common.root_server.answers import RootError, configuration, error_code
 from common.root_server.connection import Client, Connection
-from common.root_server.listener import Door, Limits, Listener
+from common.root_server.listener import Door, DoorLimits, Listener
 from common.root_server.outbox import FilePart
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "Connection",
     "Door",
     "FilePart",
-    "Limits",
+    "DoorLimits",
     "Listener",
     "RootError",
     "configuration",

@@ -41,7 +41,7 @@ _NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, er
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DoorLimits:
     """What one door lets its clients have."""
 
     max_connections: int
@@ -65,7 +65,7 @@ class Listener:
     def __init__(
         self,
         door: Door,
-        limits: Limits,
+        limits: DoorLimits,
         in_thread: Callable[[Callable[[], Outcome]], asyncio.Future[Outcome]] | None = None,
     ) -> None:
         """`in_thread` runs what sends files to clients, in threads; a door without files needs none."""
