@@ -40,8 +40,9 @@ class Engine:
         }
         #: Called when there are changes the redirector should hear of.
         self.on_change: Callable[[], None] = lambda: None
-        #: Set while no recall is live.
+        #: Set while no recall, upload or rename is under way.
         self.idle = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def carry_with(self, carriers: Mapping[type[Instruction], Callable[[Any], None]]) -> None:
@@ -59,14 +60,28 @@ class Engine:
                 self._carriers[type(one)](one)
             if len(self.node.changes):
                 self.on_change()
-            if self.node.staging.is_empty:
+            if self.node.is_idle:
                 self.idle.set()
             else:
                 self.idle.clear()
+            self._wake()
         except Exception as error:
             if not self._broken.done():
                 log.critical("%s: %s failed", self.name, event, exc_info=error)
                 self._broken.set_exception(error)
+
+    async def until(self, what: Callable[[], object]) -> None:
+        """Waits until something is true of the node; it is looked at after every event."""
+        while not what():
+            handled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(handled)
+            await handled
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for handled in waiting:
+            if not handled.done():
+                handled.set_result(None)
 
     async def tick(self) -> None:
         """Tells the node that time passes, for ever. Raises what broke the core."""

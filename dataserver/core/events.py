@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from common.errors import PackhorseError
     from dataserver.checksum import Checksum
     from dataserver.core.failure import Failure
     from dataserver.core.purge import Advice
@@ -156,6 +157,113 @@ class Stopped:
     ran: Ran | None = None
 
 
+# --- what clients write, rename and remove -------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class UploadBegun:
+    """A client wants to write a file. The shell makes the id, which no recall may have.
+
+    `size_bytes` is what the client says it will write, 0 if it does not say. `replaces`:
+    a replica held here is to be replaced; `copies`: it begins as a copy of that one.
+    """
+
+    upload_id: str
+    lfn: str
+    size_bytes: int = 0
+    replaces: bool = False
+    copies: bool = False
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The redirector lets this node write under a name, for an upload or a rename."""
+
+    claimant_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRefused:
+    """The redirector does not, or could not be asked."""
+
+    claimant_id: str
+    error: PackhorseError
+
+
+@dataclass(frozen=True, slots=True)
+class RoomWanted:
+    """An upload is to be of this size. One at a time of each is answered: see GrantRoom.
+
+    If it has as much room already, it wishes for the next step, and need not be answered.
+    """
+
+    upload_id: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadWritten:
+    """A file is whole, verified and synced; its size is within its reservation."""
+
+    upload_id: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPublished:
+    """The file lies at its place, synced, and in the catalogue as not archived."""
+
+    upload_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadFailed:
+    """An upload comes to nothing: its client is gone, or something of it failed."""
+
+    upload_id: str
+    error: PackhorseError
+
+
+@dataclass(frozen=True, slots=True)
+class UploadGone:
+    """After EndUpload: nothing of the upload is left on disk, and nobody writes it."""
+
+    upload_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalOrdered:
+    """A client wants a replica gone that is not in the archive → TellChanged."""
+
+    change_id: str
+    lfn: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenameOrdered:
+    """A client wants a replica to have another name → TellChanged."""
+
+    change_id: str
+    lfn: str
+    new_lfn: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """The file lies at its new place, synced, and in the catalogue."""
+
+    change_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenameFailed:
+    """The file lies at its old place still."""
+
+    change_id: str
+    error: PackhorseError
+
+
 # --- replicas ---------------------------------------------------------------
 
 
@@ -215,6 +323,18 @@ Event = (
     | Published
     | StepFailed
     | Stopped
+    | UploadBegun
+    | Claimed
+    | ClaimRefused
+    | RoomWanted
+    | UploadWritten
+    | UploadPublished
+    | UploadFailed
+    | UploadGone
+    | RemovalOrdered
+    | RenameOrdered
+    | Renamed
+    | RenameFailed
     | Checked
     | Lost
     | Removed

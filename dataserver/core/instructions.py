@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from common.errors import PackhorseError
     from dataserver.checksum import Checksum
     from dataserver.core.events import Ran
     from dataserver.core.failure import Failure
@@ -81,6 +82,85 @@ class TellEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimName:
+    """Ask the redirector for a name, for an upload or a rename → Claimed or ClaimRefused."""
+
+    claimant_id: str
+    lfn: str
+    replaces: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TellClaimEnded:
+    """Tell the redirector, after all changes, that nobody writes under a name any more."""
+
+    lfn: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseUpload:
+    """An upload does not even begin; there is nothing of it."""
+
+    upload_id: str
+    error: PackhorseError
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRoom:
+    """The file may be as large as this; the first time, its client may begin to write.
+
+    Once it is larger than `ask_from_bytes`, the next step is to be wished for.
+    """
+
+    upload_id: str
+    reserved_bytes: int
+    ask_from_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseRoom:
+    """The file may not grow as it was to: there is no room. What it has it keeps."""
+
+    upload_id: str
+    error: PackhorseError
+
+
+@dataclass(frozen=True, slots=True)
+class PublishUpload:
+    """Move the file to its place, over the one it replaces → UploadPublished or UploadFailed."""
+
+    upload_id: str
+    lfn: str
+    size_bytes: int
+    replaces: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EndUpload:
+    """Tell the client why its upload is over, and leave nothing of it → UploadGone."""
+
+    upload_id: str
+    error: PackhorseError
+
+
+@dataclass(frozen=True, slots=True)
+class MoveFile:
+    """Give a replica's file its new name → Renamed or RenameFailed."""
+
+    change_id: str
+    lfn: str
+    new_lfn: str
+
+
+@dataclass(frozen=True, slots=True)
+class TellChanged:
+    """Tell a client that its removal or rename is done, or why it is not."""
+
+    change_id: str
+    error: PackhorseError | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveFiles:
     """Unlink replicas and their catalogue rows → Removed.
 
@@ -124,6 +204,15 @@ Instruction = (
     | StopStep
     | Inspect
     | TellEnded
+    | ClaimName
+    | TellClaimEnded
+    | RefuseUpload
+    | GrantRoom
+    | RefuseRoom
+    | PublishUpload
+    | EndUpload
+    | MoveFile
+    | TellChanged
     | RemoveFiles
     | AskPurgeCommand
     | TellEvicted

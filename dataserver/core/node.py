@@ -1,12 +1,13 @@
 """A data server's node: events in, instructions out.
 
 `Node.handle` takes one event and the time, and returns what the shell is to do. It
-glues together the three parts that do the thinking, which share one pool: `Staging`
-(recalls), `Removals` (purges, evictions, losses) and `ChangeLog` (what the redirector
-is told of the pool). What belongs to the node as a whole is here: its pins, and its
-lease. Out of touch with the redirector for 0.8 of the lease, it ends its own recalls,
-so that the redirector can safely give them to others once the whole lease is over;
-both count on their own clock, from the last moment they can prove.
+glues together the parts that do the thinking, which share one pool: `Staging` (recalls),
+`Uploads` and `Renames` (what clients do), `Removals` (purges, evictions, losses and what
+clients remove), `Room` (who waits for room, in one line) and `ChangeLog` (what the
+redirector is told of the pool). What belongs to the node as a whole is here: its pins, and
+its lease. Out of touch with the redirector for 0.8 of the lease, it ends its own recalls
+and uploads, so that the redirector can safely give their names to others once the whole
+lease is over; both count on their own clock, from the last moment they can prove.
 
 Doors look into the pool and use its `open`, `close` and `touch` directly, for these need
 an answer and never an instruction.
@@ -17,17 +18,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dataserver.core import events, reasons
+from dataserver.core import events, reasons, refusals
+from dataserver.core.busy import BusyNames
 from dataserver.core.changes import ChangeLog
 from dataserver.core.failure import Failure, FailureKind
 from dataserver.core.purge import Advice, plan
 from dataserver.core.removals import Removals
+from dataserver.core.renames import Renames
 from dataserver.core.replica import Standing
+from dataserver.core.room import Room
 from dataserver.core.staging import Staging
+from dataserver.core.uploads import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from common.errors import PackhorseError
     from dataserver.core.changes import Inventory
     from dataserver.core.instructions import AskPurgeCommand, Instruction
     from dataserver.core.pool import Pool
@@ -76,26 +82,39 @@ class Node:
         self.pool = pool
         self.changes = ChangeLog()
         self._out: list[Instruction] = []
-        self.removals = Removals(pool, self.changes, self._out, asks_command=asks_purge_command)
+        self._busy = BusyNames()
+        self.removals = Removals(
+            pool, self.changes, self._busy, self._out, asks_command=asks_purge_command
+        )
+        self._room = Room(pool, self.removals)
         self.staging = Staging(
             pool,
             self.changes,
             self.removals,
+            self._room,
+            self._busy,
             self._out,
             slots=slots,
             examines=examines,
             learns_checksums=learns_checksums,
         )
+        self.uploads = Uploads(pool, self.changes, self.removals, self._room, self._busy, self._out)
+        self.renames = Renames(pool, self.changes, self._busy, self._out)
         self._lease_s: float | None = None
         self._contact_s = 0.0
         self._retry_at_s = 0.0
-        staging, removals = self.staging, self.removals
+        staging, removals, uploads, renames = (
+            self.staging,
+            self.removals,
+            self.uploads,
+            self.renames,
+        )
         self._handlers: Mapping[type, Callable[[Any, float], None]] = {
             events.Welcomed: self._welcomed,
             events.InTouch: self._in_touch,
             events.RecallOrdered: self._recall_ordered,
             events.RecallRevoked: self._recall_revoked,
-            events.Closing: lambda _, now_s: staging.close(now_s),
+            events.Closing: self._closing,
             events.PinsOrdered: self._pins_ordered,
             events.EvictionOrdered: removals.evict,
             events.Examined: staging.examined,
@@ -105,8 +124,20 @@ class Node:
             events.Published: staging.published,
             events.StepFailed: staging.step_failed,
             events.Stopped: staging.stopped,
+            events.UploadBegun: uploads.begin,
+            events.Claimed: self._claimed,
+            events.ClaimRefused: self._claim_refused,
+            events.RoomWanted: uploads.want,
+            events.UploadWritten: uploads.written,
+            events.UploadPublished: uploads.published,
+            events.UploadFailed: uploads.failed,
+            events.UploadGone: uploads.gone,
+            events.RemovalOrdered: lambda event, _: removals.remove(event),
+            events.RenameOrdered: lambda event, _: renames.order(event),
+            events.Renamed: lambda event, _: renames.renamed(event),
+            events.RenameFailed: lambda event, _: renames.failed(event),
             events.Checked: self._checked,
-            events.Lost: lambda event, _: removals.lose(event),
+            events.Lost: self._lost,
             events.Removed: lambda event, _: removals.removed(event),
             events.Advised: lambda event, _: removals.advised(event),
             events.Tick: self._tick,
@@ -115,13 +146,18 @@ class Node:
     def handle(self, event: events.Event, now_s: float) -> list[Instruction]:
         """What is to be done about one event."""
         self._handlers[type(event)](event, now_s)
-        self.staging.advance(now_s)
-        while not self.removals.advance(*self.staging.need(), now_s):
-            self.staging.fall_short(now_s)
-            self.staging.advance(now_s)
+        self._advance(now_s)
+        while not self.removals.advance(*self._room.need(), now_s):
+            self._room.fall_short(now_s)
+            self._advance(now_s)
         done = self._out[:]
         self._out.clear()
         return done
+
+    def _advance(self, now_s: float) -> None:
+        """Grants room that has become free, and starts what has a slot."""
+        self._room.grant(now_s)
+        self.staging.start(now_s)
 
     # --- for doors ----------------------------------------------------------
 
@@ -133,6 +169,26 @@ class Node:
         """Whether a replica of this name can be opened here."""
         replica = self.pool.get(lfn)
         return replica is not None and replica.standing is Standing.HELD
+
+    def is_moving(self, lfn: str) -> bool:
+        """Whether the file of this name is just being replaced or renamed on the disk.
+
+        What is opened by name meanwhile may be the one or the other.
+        """
+        return self.uploads.is_publishing(lfn) or self.renames.is_moving(lfn)
+
+    def unchangeable(self, lfn: str) -> PackhorseError | None:
+        """Why the replica of this name is not a client's to change now; None if it is."""
+        return refusals.unchangeable(self.pool, self._busy, lfn)
+
+    def claims(self) -> list[str]:
+        """The names that the redirector lets this node write under, as far as it knows."""
+        return [*(one.lfn for one in self.uploads.live()), *self.renames.claims()]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no recall, no upload and no rename is under way."""
+        return self.staging.is_empty and self.uploads.is_empty and self.renames.is_empty
 
     def load(self, now_s: float) -> Load:
         """The node's figures now."""
@@ -191,6 +247,21 @@ class Node:
                     self.pool.set_pins(lfn, (), now_s)
             self.removals.pins_known = True
 
+    # --- clients ------------------------------------------------------------
+
+    def _claimed(self, event: events.Claimed, now_s: float) -> None:
+        self.uploads.claimed(event, now_s)
+        self.renames.claimed(event)
+
+    def _claim_refused(self, event: events.ClaimRefused, now_s: float) -> None:
+        self.uploads.claim_refused(event, now_s)
+        self.renames.claim_refused(event)
+
+    def _closing(self, _event: events.Closing, now_s: float) -> None:
+        self.staging.close(now_s)
+        self.uploads.close(now_s)
+        self.renames.close()
+
     # --- replicas and time --------------------------------------------------
 
     def _checked(self, event: events.Checked, _now_s: float) -> None:
@@ -198,8 +269,13 @@ class Node:
         if replica is not None and replica.standing is Standing.UNCHECKED:
             self.pool.settle(event.lfn, archived=event.archived)
             self.changes.enter(event.lfn, replica.size_bytes)
-        elif event.archived:
+        elif event.archived and not self.is_moving(event.lfn):
             self.pool.archive(event.lfn)
+
+    def _lost(self, event: events.Lost, _now_s: float) -> None:
+        """What was found missing or damaged; what is just being moved is found anew."""
+        if not self.is_moving(event.lfn):
+            self.removals.lose(event)
 
     def _tick(self, _event: events.Tick, now_s: float) -> None:
         self.pool.expire_pins(now_s)
@@ -210,12 +286,16 @@ class Node:
         silence_s = now_s - self._contact_s
         if self._lease_s is not None and silence_s > LEASE_SHARE * self._lease_s:
             self.staging.revoke_all(reasons.lease_ended(silence_s), now_s)
+            self.uploads.end_all(refusals.out_of_touch(silence_s), now_s)
 
     def check(self) -> None:
         """Asserts every invariant of the node's parts. O(n)."""
         self.pool.check()
         self.changes.check()
+        self._room.check(self.staging.copying(), self.uploads.growing())
         self.staging.check()
+        self.uploads.check()
+        self.renames.check()
         self.removals.check()
         assert not self._out
 

@@ -6,8 +6,8 @@ Three rules are kept here and nowhere else.
   by `reserve` and `extend`, which refuse; `publish` turns a reservation into a replica
   and never takes more than was reserved. A pool that was already too full when it was
   loaded (its quota was lowered) may only shrink until it fits.
-* *What is idle may go, nothing else.* A replica is idle while it is held, known to be
-  in the archive, neither open nor pinned. Idle replicas, and only they, stand in one
+* *What is idle may be purged, nothing else.* A replica is idle while it is held, known to
+  be in the archive, neither open nor pinned. Idle replicas, and only they, stand in one
   list sorted by last use, so the next victim is found without a walk.
 * *Bytes count until the disk says they are gone.* A replica chosen to go is LEAVING:
   nobody can open it any more, but its room is free only once it is dropped.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Pool:
-    """Replicas by name, reservations by recall, and the sums over both."""
+    """Replicas by name, reservations by recall or upload, and the sums over both."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -164,7 +164,7 @@ class Pool:
             self._join_idle(replica)
 
     def reserve(self, holder: str, size_bytes: int) -> bool:
-        """Sets room for one file aside under the name of a recall, if there is room."""
+        """Sets room for one file aside for a recall or an upload, if there is room."""
         assert holder not in self._reservations, holder
         if any(self.shortfall(size_bytes, 1)):
             return False
@@ -183,7 +183,7 @@ class Pool:
         return True
 
     def reserved_for(self, holder: str) -> int:
-        """The bytes a recall has reserved; 0 if it has no reservation."""
+        """The bytes a recall or an upload has reserved; 0 if it has no reservation."""
         return self._reservations.get(holder, 0)
 
     def release(self, holder: str) -> None:
@@ -191,12 +191,22 @@ class Pool:
         self.reserved_bytes -= self._reservations.pop(holder, 0)
         self._lower_ceiling()
 
-    def publish(self, holder: str, lfn: str, size_bytes: int, now_s: float) -> Replica:
-        """Turns a reservation into a visible replica of at most its size."""
+    def publish(
+        self, holder: str, lfn: str, size_bytes: int, now_s: float, *, archived: bool = True
+    ) -> Replica:
+        """Turns a reservation into a visible replica of at most its size.
+
+        It takes the place of one that was never archived, if there is one.
+        """
         reserved_bytes = self._reservations[holder]
         assert size_bytes <= reserved_bytes, (lfn, size_bytes, reserved_bytes)
+        old = self._replicas.get(lfn)
+        if old is not None:
+            assert old.standing is Standing.HELD, (lfn, old.standing)
+            assert not old.archived, lfn
+            self.drop(lfn)
         self.release(holder)
-        replica = self._enter(lfn, size_bytes, now_s, Standing.HELD, archived=True)
+        replica = self._enter(lfn, size_bytes, now_s, Standing.HELD, archived)
         self._join_idle(replica)
         return replica
 
@@ -265,15 +275,32 @@ class Pool:
         for lfn in self._pins.expire(now_s):
             self._pins_changed(lfn, before=True)
 
-    # --- going --------------------------------------------------------------
+    def rename(self, lfn: str, new_lfn: str) -> Replica:
+        """Gives a replica another name, which nobody has; its readers keep it.
 
-    def evict(self, lfn: str, *, damaged: bool = False) -> Replica:
-        """Starts a replica on its way out; ask `veto` first.
-
-        `damaged` takes even an open or pinned one: its bytes are no good to anybody.
+        Pins belong to names, so it has those of its new name from here on.
         """
         replica = self._replicas[lfn]
-        assert replica.idle or damaged, (lfn, replica.standing, replica.opens)
+        assert new_lfn not in self._replicas, new_lfn
+        assert replica.standing is Standing.HELD, (lfn, replica.standing)
+        self._uncount(replica)
+        del self._replicas[lfn]
+        replica.place = self._place(new_lfn, replica.last_use_s)
+        self._replicas[new_lfn] = replica
+        self._count(replica)
+        self._join_idle(replica)
+        return replica
+
+    # --- going --------------------------------------------------------------
+
+    def evict(self, lfn: str, *, by_force: bool = False) -> Replica:
+        """Starts a replica on its way out; ask `veto` first.
+
+        `by_force` takes even one that is open, pinned or the only copy: its bytes are no
+        good to anybody, or a client who may do so wants it gone.
+        """
+        replica = self._replicas[lfn]
+        assert replica.idle or by_force, (lfn, replica.standing, replica.opens)
         assert replica.standing is not Standing.LEAVING, lfn
         self._uncount(replica)
         replica.standing = Standing.LEAVING

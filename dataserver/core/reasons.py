@@ -23,9 +23,9 @@ def lease_ended(silence_s: float) -> Failure:
     )
 
 
-def another_is_live(lfn: str, recall_id: str) -> Failure:
-    """There is a recall of this name already."""
-    return Failure(FailureKind.TRANSIENT, f"recall {recall_id} of {lfn} is under way on this node")
+def recall_is_live(recall: Recall) -> str:
+    """What whoever wants something with the name of a live recall is told."""
+    return f"recall {recall.recall_id} of {recall.lfn} is under way on this node"
 
 
 def old_one_stays(lfn: str) -> Failure:

@@ -1,4 +1,4 @@
-"""Everything that takes replicas out of the pool: purging, evictions, losses.
+"""Everything that takes replicas out of the pool: purging, evictions, losses, removals.
 
 A *round* of purging starts when a recall finds no room or the pool is above its high
 watermark, and ends when there is room and the pool is below its low one, or when
@@ -9,6 +9,9 @@ is vetoed, and a recall gets its room as soon as there is enough.
 A replica that leaves is reported as dropped before its file is touched, so nobody is
 sent to a file that is about to go; if the file cannot be removed, it is reported as
 published again. A damaged one never is: it stays on its way out and is tried again.
+
+Clients may remove what is not in the archive, and only that: even if it is open or pinned,
+and whoever reads it keeps it.
 """
 
 from __future__ import annotations
@@ -16,13 +19,22 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from dataserver.core.instructions import AskPurgeCommand, RemoveFiles, Tell, TellEvicted
+from common.errors import Refused
+from dataserver.core import refusals
+from dataserver.core.instructions import (
+    AskPurgeCommand,
+    RemoveFiles,
+    Tell,
+    TellChanged,
+    TellEvicted,
+)
 from dataserver.core.purge import Advice, Goal, advised, choose
 from dataserver.core.replica import Standing
 
 if TYPE_CHECKING:
+    from dataserver.core.busy import BusyNames
     from dataserver.core.changes import ChangeLog
-    from dataserver.core.events import Advised, EvictionOrdered, Lost, Removed
+    from dataserver.core.events import Advised, EvictionOrdered, Lost, RemovalOrdered, Removed
     from dataserver.core.instructions import Instruction
     from dataserver.core.pool import Pool
 
@@ -65,6 +77,7 @@ class Removals:
         self,
         pool: Pool,
         changes: ChangeLog,
+        busy: BusyNames,
         out: list[Instruction],
         *,
         asks_command: bool,
@@ -75,6 +88,7 @@ class Removals:
         self.pins_known = False
         self._pool = pool
         self._changes = changes
+        self._busy = busy
         self._out = out
         self._asks_command = asks_command
         self._round: _Round | None = None
@@ -82,6 +96,7 @@ class Removals:
         self._evictions: list[_Eviction] = []
         self._hopeless: dict[str, int] = {}  # damaged, and could not be removed: their sizes
         self._lost: set[str] = set()
+        self._ordered: dict[str, str] = {}  # removed by clients: the ids of their orders
 
     # --- purging ------------------------------------------------------------
 
@@ -178,7 +193,7 @@ class Removals:
         if self._round is not None and self._round.advice is None:
             self._round.advice = event.advice
 
-    # --- evictions and losses -----------------------------------------------
+    # --- evictions, removals and losses ---------------------------------------
 
     def evict(self, order: EvictionOrdered, now_s: float) -> None:
         """Removes what may go of the names given, now; answered when it has gone."""
@@ -197,6 +212,15 @@ class Removals:
         self._evictions.append(eviction)
         self._answer_evictions()
 
+    def remove(self, order: RemovalOrdered) -> None:
+        """Removes what a client wants gone; answered when it has gone."""
+        refusal = refusals.unchangeable(self._pool, self._busy, order.lfn)
+        if refusal is not None:
+            self._out.append(TellChanged(order.change_id, refusal))
+            return
+        self._ordered[order.lfn] = order.change_id
+        self._send_off([order.lfn], "removed", by_force=True)
+
     def lose(self, event: Lost) -> None:
         """Takes out a replica that is no good, open and pinned or not.
 
@@ -212,7 +236,7 @@ class Removals:
             )
             return
         self._lost.add(event.lfn)
-        self._pool.evict(event.lfn, damaged=True)
+        self._pool.evict(event.lfn, by_force=True)
         if visible:
             self._changes.enter(event.lfn, replica.size_bytes, dropped=True, reason=event.reason)
         self._out.append(Tell(f"{event.lfn} is {event.reason}: {event.why}"))
@@ -231,6 +255,8 @@ class Removals:
                 if lfn in eviction.waiting:
                     del eviction.waiting[lfn]
                     eviction.gone.append(lfn)
+            if lfn in self._ordered:
+                self._out.append(TellChanged(self._ordered.pop(lfn)))
         for lfn, why in event.failed:
             self._not_removed(lfn, why)
         self._answer_evictions()
@@ -245,12 +271,14 @@ class Removals:
             self._out.append(RemoveFiles(tuple(sorted(self._hopeless)), by_force=True))
             self._hopeless.clear()
 
-    def _send_off(self, lfns: list[str], reason: str, *, remove: bool = True) -> None:
+    def _send_off(
+        self, lfns: list[str], reason: str, *, remove: bool = True, by_force: bool = False
+    ) -> None:
         for lfn in lfns:
-            replica = self._pool.evict(lfn)
+            replica = self._pool.evict(lfn, by_force=by_force)
             self._changes.enter(lfn, replica.size_bytes, dropped=True, reason=reason)
         if remove:
-            self._out.append(RemoveFiles(tuple(lfns)))
+            self._out.append(RemoveFiles(tuple(lfns), by_force=by_force))
 
     def _not_removed(self, lfn: str, why: str) -> None:
         self._out.append(Tell(f"{lfn} could not be removed: {why}"))
@@ -268,6 +296,9 @@ class Removals:
             if lfn in eviction.waiting:
                 del eviction.waiting[lfn]
                 eviction.refused.append((lfn, f"could not be removed: {why}"))
+        if lfn in self._ordered:
+            error = Refused(f"{lfn} could not be removed: {why}")
+            self._out.append(TellChanged(self._ordered.pop(lfn), error))
 
     def _answer_evictions(self) -> None:
         for eviction in [one for one in self._evictions if not one.waiting]:
@@ -281,7 +312,7 @@ class Removals:
         leaving = {one.lfn for one in self._pool.everything() if one.standing is Standing.LEAVING}
         in_flight = self._round.in_flight if self._round is not None else set()
         waiting = {lfn for eviction in self._evictions for lfn in eviction.waiting}
-        assert leaving == in_flight | waiting | self._lost
+        assert leaving == in_flight | waiting | self._lost | self._ordered.keys()
         assert self._hopeless.keys() <= self._lost
         assert all(eviction.waiting for eviction in self._evictions)
         assert self.pins_known or not in_flight | waiting

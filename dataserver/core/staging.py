@@ -2,9 +2,9 @@
 
 A recall waits for a slot, learns the file's size and checksum if the archive can tell,
 reserves room, and copies; then the slot is free for the next one while the file is
-verified and published. Room is granted in the order it was asked for: nobody overtakes.
-A recall for which there is no room, not even after purging all that may go, fails at
-once and says what fills the pool.
+verified and published. For room it stands in one line with all others (see `room`). A
+recall for which there is none, not even after purging all that may go, fails at once and
+says what fills the pool.
 
 A file of unknown size starts with the reservation the redirector counted for it, which
 is extended ahead of its growth. If it outgrows its reservation all the same, it is
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from common import wording
 from dataserver.core import reasons
-from dataserver.core.growth import Growth
+from dataserver.core.failure import Failure, FailureKind
 from dataserver.core.instructions import (
     Copy,
     Examine,
@@ -31,10 +31,12 @@ from dataserver.core.instructions import (
 from dataserver.core.rate import StagingRate
 from dataserver.core.recall import IN_SLOT, RESERVED, STOPPABLE, Recall, RecallState
 from dataserver.core.replica import Standing
+from dataserver.core.room import Want
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from dataserver.core.busy import BusyNames
     from dataserver.core.changes import ChangeLog
     from dataserver.core.events import (
         Copied,
@@ -46,10 +48,10 @@ if TYPE_CHECKING:
         Stopped,
         Verified,
     )
-    from dataserver.core.failure import Failure
     from dataserver.core.instructions import Instruction
     from dataserver.core.pool import Pool
     from dataserver.core.removals import Removals
+    from dataserver.core.room import Room
 
 #: Reserved for a file of unknown size when the redirector did not say how much; at most
 #: an even share of the quota, or a small pool would take one such file at a time.
@@ -64,6 +66,8 @@ class Staging:
         pool: Pool,
         changes: ChangeLog,
         removals: Removals,
+        room: Room,
+        busy: BusyNames,
         out: list[Instruction],
         *,
         slots: int,
@@ -74,6 +78,8 @@ class Staging:
         self._pool = pool
         self._changes = changes
         self._removals = removals
+        self._room = room
+        self._busy = busy
         self._out = out
         self._slots = slots
         self._examines = examines
@@ -81,11 +87,9 @@ class Staging:
         self._recalls: dict[str, Recall] = {}
         self._by_lfn: dict[str, str] = {}
         self._queue: deque[Recall] = deque()  # ACCEPTED, in order
-        self._waiting: deque[Recall] = deque()  # RESERVING, in order
         self._in_slot = 0
         self._copying = 0
         self._closed = False
-        self._growth = Growth(pool)
 
     # --- looking ------------------------------------------------------------
 
@@ -115,10 +119,13 @@ class Staging:
         """What all recalls together still have to bring, as far as sizes are known."""
         return sum(max(0, self._expected(one) - one.bytes_done) for one in self._recalls.values())
 
-    def need(self) -> tuple[int, int]:
-        """Bytes and files of room that recalls wait for."""
-        size_bytes = sum(self._expected(one) for one in self._waiting)
-        return size_bytes + self._growth.wished_bytes, len(self._waiting)
+    def copying(self) -> set[str]:
+        """The recalls whose reservations may have to grow."""
+        return {
+            recall_id
+            for recall_id, recall in self._recalls.items()
+            if recall.state is RecallState.COPYING
+        }
 
     def _expected(self, recall: Recall) -> int:
         if recall.size_bytes is not None:
@@ -142,13 +149,14 @@ class Staging:
             return
         self._recalls[recall.recall_id] = recall
         self._by_lfn[recall.lfn] = recall.recall_id
+        self._busy.take(recall.lfn, reasons.recall_is_live(recall))
         self._queue.append(recall)
 
     def _refusal(self, lfn: str) -> Failure | None:
         if self._closed:
             return reasons.CLOSING
-        other = self._by_lfn.get(lfn)
-        return None if other is None else reasons.another_is_live(lfn, other)
+        what = self._busy.get(lfn)
+        return None if what is None else Failure(FailureKind.TRANSIENT, what)
 
     def close(self, now_s: float) -> None:
         """Revokes every recall, and takes on no more."""
@@ -194,7 +202,7 @@ class Staging:
         if recall.size_bytes is not None:
             if recall.bytes_done > recall.size_bytes:
                 self._stop(recall, reasons.wrong_size("grew to", recall.bytes_done, recall), now_s)
-        elif not self._growth.follow(recall, now_s):
+        elif not self._room.growth.follow(recall, now_s):
             self._stop(recall, reasons.outgrown(self._pool, recall), now_s)
 
     def copied(self, event: Copied, now_s: float) -> None:
@@ -203,7 +211,7 @@ class Staging:
         recall.ran = event.ran
         self._arrive(recall, event.size_bytes)
         self.rate.complete()
-        self._growth.forget(recall.recall_id)
+        self._room.forget(recall.recall_id)
         if recall.size_bytes is not None and recall.size_bytes != event.size_bytes:
             self._stop(recall, reasons.wrong_size("has", event.size_bytes, recall), now_s)
             return
@@ -253,23 +261,12 @@ class Staging:
 
     # --- slots and room -----------------------------------------------------
 
-    def advance(self, now_s: float) -> None:
-        """Grants room that has become free, and starts what has a slot."""
-        self._grant(now_s)
-        self._start(now_s)
-
     def pass_time(self, now_s: float) -> None:
         """Counts time for the staging rate."""
         self.rate.pass_time(now_s, busy=self._copying > 0)
 
-    def fall_short(self, now_s: float) -> None:
-        """Purging ended without making the room asked for: nobody waits in vain."""
-        self._growth.fall_short(now_s)
-        for recall in list(self._waiting):
-            if any(self._pool.shortfall(self._expected(recall), 1)):
-                self._end(recall, self._no_room(recall), now_s)
-
-    def _start(self, now_s: float) -> None:
+    def start(self, now_s: float) -> None:
+        """Starts what waits for a slot and has one."""
         if not self._queue:
             return
         blocked: list[Recall] = []
@@ -302,29 +299,16 @@ class Staging:
         return recall.size_bytes is None or (self._learns_checksums and recall.checksum is None)
 
     def _ask_for_room(self, recall: Recall, now_s: float) -> None:
-        self._waiting.append(recall)
-        self._grant(now_s)
+        want_bytes = self._expected(recall)
 
-    def _grant(self, now_s: float) -> None:
-        """Gives room to those who wait, in order; fails those for whom there is none."""
-        self._growth.grant()
-        if not self._waiting:
-            return
-        can_bytes, can_files = self._removals.can_free()
-        ahead_bytes = ahead_files = 0
-        for recall in list(self._waiting):
-            want_bytes = self._expected(recall)
-            if not ahead_files and self._pool.reserve(recall.recall_id, want_bytes):
-                self._waiting.remove(recall)
-                self._move(recall, "reserved", now_s, wording.size(want_bytes))
-                self._out.append(Copy(recall.recall_id, recall.lfn, recall.size_bytes))
-                continue
-            over_bytes, over_files = self._pool.shortfall(ahead_bytes + want_bytes, ahead_files + 1)
-            if over_bytes > can_bytes or over_files > can_files:
-                self._end(recall, self._no_room(recall), now_s)
-            else:
-                ahead_bytes += want_bytes
-                ahead_files += 1
+        def granted(now_s: float) -> None:
+            self._move(recall, "reserved", now_s, wording.size(want_bytes))
+            self._out.append(Copy(recall.recall_id, recall.lfn, recall.size_bytes))
+
+        def refused(now_s: float) -> None:
+            self._end(recall, self._no_room(recall), now_s)
+
+        self._room.ask(Want(recall.recall_id, want_bytes, True, granted, refused), now_s)
 
     def _no_room(self, recall: Recall) -> Failure:
         return reasons.no_room(
@@ -354,25 +338,24 @@ class Staging:
 
     def _stop(self, recall: Recall, failure: Failure, now_s: float) -> None:
         recall.failure = failure
-        self._growth.forget(recall.recall_id)
+        self._room.forget(recall.recall_id)
         self._move(recall, "stop", now_s, failure.reason)
         self._out.append(StopStep(recall.recall_id))
 
     def _end(self, recall: Recall, failure: Failure, now_s: float) -> None:
         if recall.state is RecallState.ACCEPTED:
             self._queue.remove(recall)
-        elif recall.state is RecallState.RESERVING and recall in self._waiting:
-            self._waiting.remove(recall)
         before = recall.state
         recall.end(failure, now_s)
         self._count(before, recall.state, now_s)
         self._forget(recall, now_s)
 
     def _forget(self, recall: Recall, now_s: float) -> None:
-        self._growth.forget(recall.recall_id)
+        self._room.forget(recall.recall_id)
         self._pool.release(recall.recall_id)
         del self._recalls[recall.recall_id]
         del self._by_lfn[recall.lfn]
+        self._busy.free(recall.lfn)
         self._tell_ended(recall, now_s)
 
     def _tell_ended(self, recall: Recall, now_s: float) -> None:
@@ -397,6 +380,7 @@ class Staging:
             assert not recall.ended, recall.story
             assert recall.recall_id == recall_id
             assert self._by_lfn[recall.lfn] == recall_id
+            assert self._busy.get(recall.lfn) == reasons.recall_is_live(recall)
             by_state.setdefault(recall.state, []).append(recall)
             reserved = self._pool.reserved_for(recall_id)
             assert recall.state in RESERVED | {RecallState.STOPPING} or not reserved
@@ -407,8 +391,8 @@ class Staging:
             assert replica is None or recall.state is RecallState.ACCEPTED, recall.story
         assert len(self._by_lfn) == len(self._recalls)
         assert list(self._queue) == by_state.get(RecallState.ACCEPTED, [])
-        assert set(self._waiting) == set(by_state.get(RecallState.RESERVING, []))
+        in_line = {one for one in self._room.waiting() if one in self._recalls}
+        assert in_line == {one.recall_id for one in by_state.get(RecallState.RESERVING, ())}
         assert self._in_slot == sum(len(by_state.get(state, ())) for state in IN_SLOT)
         assert self._in_slot <= self._slots
-        assert self._copying == len(by_state.get(RecallState.COPYING, ()))
-        self._growth.check({one.recall_id for one in by_state.get(RecallState.COPYING, ())})
+        assert self._copying == len(self.copying())

@@ -2,78 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
-
 import pytest
 
 from dataserver.checksum import Checksum
 from dataserver.core import events as ev
 from dataserver.core import instructions as do
 from dataserver.core.failure import Failure, FailureKind
-from dataserver.core.node import Node
-from dataserver.core.pool import Pool
 from dataserver.core.purge import Advice
-from dataserver.core.replica import Found, Limits
-
-if TYPE_CHECKING:
-    from dataserver.core.events import Event
-    from dataserver.core.instructions import Instruction
-
-Kind = TypeVar("Kind")
-
-
-class Driven:
-    """A node whose invariants are checked after every event."""
-
-    def __init__(
-        self,
-        quota_bytes: int = 1000,
-        *,
-        max_files: int = 0,
-        slots: int = 2,
-        examines: bool = False,
-        asks: bool = False,
-        found: list[Found] | None = None,
-    ) -> None:
-        pool = Pool(Limits.of(quota_bytes, max_files, 0.9, 0.5))
-        pool.load(found or [])
-        self.node = Node(pool, slots=slots, examines=examines, asks_purge_command=asks)
-        self.now_s = 1000.0
-
-    def __call__(self, event: Event) -> list[Instruction]:
-        done = self.node.handle(event, self.now_s)
-        self.node.check()
-        return done
-
-    def welcome(self, lease_s: float = 60.0) -> None:
-        self(ev.Welcomed(lease_s, self.now_s))
-        self(ev.PinsOrdered((), complete=True))
-
-    def order(
-        self, lfn: str, size_bytes: int | None = 100, reserve_bytes: int = 0
-    ) -> list[Instruction]:
-        return self(ev.RecallOrdered(f"r{lfn}", lfn, size_bytes, reserve_bytes=reserve_bytes))
-
-    def stage(self, lfn: str, size_bytes: int = 100) -> None:
-        self.order(lfn, size_bytes)
-        self(ev.Copied(f"r{lfn}", size_bytes))
-        self(ev.Verified(f"r{lfn}", size_bytes, None))
-        self(ev.Published(f"r{lfn}"))
-
-
-def only(done: list[Instruction], kind: type[Kind]) -> Kind:
-    assert len(done) == 1, done
-    assert isinstance(done[0], kind), done
-    return done[0]
-
-
-def of_kind(done: list[Instruction], kind: type[Kind]) -> list[Kind]:
-    return [one for one in done if isinstance(one, kind)]
-
-
-def files(count: int, size_bytes: int = 100) -> list[Found]:
-    return [Found(f"/old{number}", size_bytes, float(number)) for number in range(count)]
-
+from dataserver.core.replica import Found
+from tests.support.driven_node import Driven, files, of_kind, only
 
 # --- one recall ---------------------------------------------------------------
 

@@ -194,7 +194,7 @@ def test_an_open_replica_cannot_be_evicted_unless_it_is_damaged() -> None:
     reader = pool.open("/a", 1.0)
     with pytest.raises(AssertionError):
         pool.evict("/a")
-    pool.evict("/a", damaged=True)
+    pool.evict("/a", by_force=True)
     pool.check()
     pool.drop("/a")
     pool.close(reader, 2.0)
@@ -206,7 +206,7 @@ def test_closing_a_lost_replica_leaves_its_successor_alone() -> None:
     pool = make_pool()
     put(pool, "/a", 10, 0.0)
     old = pool.open("/a", 1.0)
-    pool.evict("/a", damaged=True)
+    pool.evict("/a", by_force=True)
     pool.drop("/a")
     put(pool, "/a", 20, 2.0)
     new = pool.open("/a", 3.0)
@@ -240,3 +240,50 @@ def test_a_refusal_can_say_what_fills_the_pool() -> None:
         "pool holds 1.5 MB of 2 MB in 1 files, 0 B reserved, 1.5 MB pinned, 0 B open, "
         "1 of 10 files taken"
     )
+
+
+# --- what is not in the archive ---------------------------------------------------
+
+
+def test_what_is_not_archived_is_never_idle() -> None:
+    pool = make_pool()
+    assert pool.reserve("u1", 50)
+    pool.publish("u1", "/a", 40, 1.0, archived=False)
+    assert idle_names(pool) == []
+    assert pool.protected_bytes == 40
+    pool.check()
+
+
+def test_a_replica_takes_the_place_of_one_that_was_never_archived() -> None:
+    pool = make_pool(max_files=2)
+    pool.load([Found("/a", 400, 0.0, archived=False)])
+    assert pool.reserve("u1", 500)
+    reader = pool.open("/a", 1.0)
+    pool.publish("u1", "/a", 300, 2.0, archived=False)
+    assert (pool.used_bytes, pool.reserved_bytes, pool.files) == (300, 0, 1)
+    pool.close(reader, 3.0)
+    assert (pool.open_files, pool.open_bytes) == (0, 0)
+    pool.check()
+
+
+def test_nothing_takes_the_place_of_what_is_archived() -> None:
+    pool = make_pool()
+    pool.load([Found("/a", 400, 0.0)])
+    assert pool.reserve("u1", 500)
+    with pytest.raises(AssertionError):
+        pool.publish("u1", "/a", 300, 2.0, archived=False)
+
+
+def test_a_renamed_replica_keeps_its_readers_and_its_last_use() -> None:
+    pool = make_pool()
+    pool.load([Found("/a", 400, 5.0, archived=False)])
+    pool.set_pins("/a", [("ann", 100.0)], 1.0)
+    reader = pool.open("/a", 7.0)
+    assert pool.rename("/a", "/b") is reader
+    pool.check()
+    assert pool.get("/a") is None
+    assert (pool.open_files, pool.pinned_files) == (1, 0)
+    assert reader.last_use_s == 7.0
+    pool.close(reader, 8.0)
+    pool.check()
+    assert (pool.open_files, reader.last_use_s) == (0, 8.0)
