@@ -7,6 +7,10 @@
 * How a recall ended must not get lost with a connection. Such a message is kept until
   a heartbeat sent after it is known to have been seen, and sent again after the next
   hello otherwise; the redirector takes the second one for old news.
+* Who has changed something and must not be ahead of the redirector's knowledge waits with
+  `until_heard`: a heartbeat is sent behind all there is to say, and its being seen means
+  that all of it was. Ends of claims need no more than to be behind the changes they let
+  others see: what a lost one was about is not in the next hello.
 * Away from the redirector the node goes on serving and staging, and tries again,
   more and more patiently. How long it may go on staging is the core's affair.
 """
@@ -14,7 +18,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import random
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
@@ -48,6 +54,8 @@ BATCH_BYTES: Final = 1 << 18
 #: Ends of recalls kept for a redirector that confirms nothing.
 KEPT_ENDS: Final = 10_000
 DEFAULT_HEARTBEAT_S: Final = 1.0
+#: How long somebody waits for the redirector to hear of a change.
+HEARD_LIMIT_S: Final = 5.0
 
 
 class Ends:
@@ -109,8 +117,25 @@ class Link:
             {
                 instructions.TellEnded: self._tell_ended,
                 instructions.TellEvicted: self._tell_evicted,
+                instructions.TellClaimEnded: self._tell_claim_ended,
             }
         )
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the redirector has taken the node in, and the stream is up."""
+        return self._stream is not None and self._stream.is_welcome
+
+    async def until_heard(self, timeout_s: float = HEARD_LIMIT_S) -> None:
+        """Waits until the redirector has heard all that there is to tell it now.
+
+        Returns at once, or as soon as that is so, if it is out of touch, and at the latest
+        after `timeout_s`.
+        """
+        if self._stream is not None and self._stream.is_welcome:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._stream.heard()
 
     async def until_told(self) -> None:
         """Waits until the redirector was told how every recall ended, if it is in touch."""
@@ -163,6 +188,11 @@ class Link:
         if self._stream is not None:
             self._stream.answer(wire.evicted(told))
 
+    def _tell_claim_ended(self, told: instructions.TellClaimEnded) -> None:
+        # Without a stream, the next hello says nothing of it.
+        if self._stream is not None:
+            self._stream.answer(pb.NodeMessage(claim_ended=pb.ClaimEnded(lfn=told.lfn)))
+
 
 class Stream:
     """One Join call, from its hello to its end."""
@@ -184,6 +214,9 @@ class Stream:
         self._inventory: Iterator[pb.NodeMessage] | None = None
         self._told: dict[str, tuple[int, str]] = {}  # of recalls' progress
         self._work: set[asyncio.Task[None]] = set()
+        self._listening: list[asyncio.Future[None]] = []  # for a heartbeat still to be sent
+        self._hearing: deque[tuple[int, list[asyncio.Future[None]]]] = deque()
+        self._ended = False
 
     async def run(self, hello: pb.Hello) -> None:
         """Says hello, and serves the stream until it ends. Raises grpc.RpcError."""
@@ -206,11 +239,22 @@ class Stream:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._call.cancel()
+            self._ended = True
+            self._hearing.append((0, self._listening))
+            self._have_heard(math.inf)
 
     def answer(self, message: pb.NodeMessage) -> None:
         """Sends a piece of an answer, if this stream lasts so long."""
         self._answers.append(message)
         self.wake.set()
+
+    async def heard(self) -> None:
+        """Waits until all there is to say now has been heard, or the stream has ended."""
+        if not self._ended:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._listening.append(future)
+            self.wake.set()
+            await future
 
     # --- in -----------------------------------------------------------------
 
@@ -246,6 +290,14 @@ class Stream:
         self._ends.confirm(number)
         for older in [one for one in self._sent_s if one < number]:
             del self._sent_s[older]
+        self._have_heard(number)
+
+    def _have_heard(self, number: float) -> None:
+        """Wakes those who wait for a heartbeat up to this one to be seen."""
+        while self._hearing and self._hearing[0][0] <= number:
+            for future in self._hearing.popleft()[1]:
+                if not future.done():
+                    future.set_result(None)
 
     def _obey(self, command: pb.NodeCommand) -> None:
         try:
@@ -303,9 +355,7 @@ class Stream:
         while True:
             if self._beat_due:
                 self._beat_due = False
-                heartbeat = self._pulse.beat()
-                self._sent_s[heartbeat.number] = self._engine.now_s()
-                yield pb.NodeMessage(heartbeat=heartbeat)
+                yield self._heartbeat()
                 yield from self._progress()
             elif self._inventory is not None and (piece := next(self._inventory, None)):
                 yield piece
@@ -316,8 +366,18 @@ class Stream:
                 yield end
             elif self._answers:
                 yield self._answers.popleft()
+            elif self._listening:
+                listening, self._listening = self._listening, []
+                heartbeat = self._heartbeat(extra=True)
+                self._hearing.append((heartbeat.heartbeat.number, listening))
+                yield heartbeat
             else:
                 return
+
+    def _heartbeat(self, *, extra: bool = False) -> pb.NodeMessage:
+        heartbeat = self._pulse.beat(extra=extra)
+        self._sent_s[heartbeat.number] = self._engine.now_s()
+        return pb.NodeMessage(heartbeat=heartbeat)
 
     def _progress(self) -> Iterator[pb.NodeMessage]:
         """How far the recalls have come that went on since the last heartbeat."""
