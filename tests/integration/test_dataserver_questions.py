@@ -146,7 +146,7 @@ async def test_times_of_change_are_told_of_what_is_held(
         ]
         assert len(told) == 2
         assert dict(told) == {
-            lfn: site.replica(lfn).stat().st_mtime for lfn in ("/store/run7/a", "/store/b")
+            lfn: site.replica(lfn).stat().st_mtime_ns / 1e9 for lfn in ("/store/run7/a", "/store/b")
         }
 
 
