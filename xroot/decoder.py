@@ -220,34 +220,33 @@ class ResponseDecoder:
             return self._take()
         except ProtocolError as error:
             self._error = error
-            self._pending.clear()
+            self._pending = bytearray()
             raise
 
     def _take(self) -> list[Response]:
         responses: list[Response] = []
         position = 0
-        with memoryview(self._pending) as pending:
-            while len(pending) - position >= self._wanted:
-                total = self._total(pending[position:])
-                if len(pending) - position < total:
-                    self._wanted = total
-                    break
-                self._wanted = RESPONSE_HEADER_BYTES
-                stream_id, status, _ = _RESPONSE_HEADER.unpack_from(pending, position)
-                body = bytes(pending[position + RESPONSE_HEADER_BYTES : position + total])
-                responses.append(Response(stream_id, status, body))
-                position += total
+        while len(self._pending) - position >= self._wanted:
+            total = self._total(position)
+            if len(self._pending) - position < total:
+                self._wanted = total
+                break
+            self._wanted = RESPONSE_HEADER_BYTES
+            stream_id, status, _ = _RESPONSE_HEADER.unpack_from(self._pending, position)
+            body = self._copy(position + RESPONSE_HEADER_BYTES, position + total)
+            responses.append(Response(stream_id, status, body))
+            position += total
         del self._pending[:position]
         return responses
 
-    def _total(self, begun: memoryview) -> int:
-        """How long the response that begins here is, as far as can be told yet."""
-        stream_id, status, length = _RESPONSE_HEADER.unpack_from(begun)
+    def _total(self, position: int) -> int:
+        """How long the response that begins there is, as far as can be told yet."""
+        stream_id, status, length = _RESPONSE_HEADER.unpack_from(self._pending, position)
         try:
             total = RESPONSE_HEADER_BYTES + _checked(length)
-            if status == Status.STATUS and len(begun) >= total:
+            if status == Status.STATUS and len(self._pending) - position >= total:
                 # Its length does not count the data that follows, which is told within.
-                body = bytes(begun[RESPONSE_HEADER_BYTES:total])
+                body = self._copy(position + RESPONSE_HEADER_BYTES, position + total)
                 total += _checked(data_length(body))
                 check_status(body)
         except ProtocolError as error:
@@ -255,6 +254,10 @@ class ResponseDecoder:
             error.fatal = True
             raise
         return total
+
+    def _copy(self, start: int, stop: int) -> bytes:
+        with memoryview(self._pending) as pending:
+            return bytes(pending[start:stop])
 
 
 def _checked(length: int) -> int:
