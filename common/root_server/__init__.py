@@ -4,6 +4,7 @@
     connection   one client's socket: requests in, answers out, neither without bound
     outbox       what is still to be sent down a connection, files among it
     answers      errors of ours as clients of root:// are told them
+    owners       names of users and groups, as listings show them
 
 The wire format itself is `xroot`'s; what is answered is the door's.
 """
@@ -12,15 +13,19 @@ from common.root_server.answers import RootError, configuration, error_code
 from common.root_server.connection import Client, Connection
 from common.root_server.listener import Door, DoorLimits, Listener
 from common.root_server.outbox import FilePart
+from common.root_server.owners import group_name, own_names, user_name
 
 __all__ = [
     "Client",
     "Connection",
     "Door",
-    "FilePart",
     "DoorLimits",
+    "FilePart",
     "Listener",
     "RootError",
     "configuration",
     "error_code",
+    "group_name",
+    "own_names",
+    "user_name",
 ]

@@ -8,7 +8,7 @@ from common.errors import NotFound
 from protos.packhorse.v1 import redirector_pb2 as pb
 from xroot import responses
 from xroot.protocol import DirListFlag, StatFlag
-from xroot.texts import STAT_LISTING, StatText
+from xroot.texts import STAT_LISTING
 
 if TYPE_CHECKING:
     from common.root_server import Connection
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from redirector.questions import ArchiveListing, Questions
     from redirector.runner import Runner
     from xroot.requests import DirList
+    from xroot.texts import StatText
 
 #: A listing goes out in pieces of about this size.
 PIECE_BYTES: Final = 1 << 20
@@ -103,7 +104,7 @@ class Listing:
                 entries[entry.name] = self._looking.of_directory(f"{above}/{entry.name}", mtime_s)
             else:
                 flags = StatFlag.READABLE | StatFlag.OFFLINE | StatFlag.BACKUP_EXISTS
-                entries[entry.name] = StatText(entry.size_bytes, flags, mtime_s)
+                entries[entry.name] = self._looking.of_file(entry.size_bytes, flags, mtime_s)
                 backed_up.add(entry.name)
         for name in (*here.directories, *self._names.given_in(directory)):
             entries.setdefault(name, self._looking.of_directory(f"{above}/{name}"))
@@ -117,7 +118,8 @@ class Listing:
                 flags |= StatFlag.BACKUP_EXISTS
             elif self._names.is_writable(lfn):
                 flags |= StatFlag.WRITABLE
-            entries[name] = StatText(size_bytes, flags, int(times.get(lfn, UNKNOWN_S)))
+            mtime_s = int(times.get(lfn, UNKNOWN_S))
+            entries[name] = self._looking.of_file(size_bytes, flags, mtime_s)
         return entries
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from common.address import split_address
 from common.errors import NotFound, UsageError
+from common.root_server import own_names
 from xroot import responses
 from xroot.protocol import STAT_VFS, LocateFlag, StatFlag
 from xroot.texts import Location, StatText, vfs
@@ -37,6 +38,7 @@ class Looking:
         self._opening = opening
         self._archive = archive
         self._started_s = int(time.time())
+        self._owner = own_names()
         #: HOST:PORT of this door, for clients.
         self.address = ""
 
@@ -95,11 +97,18 @@ class Looking:
         flags = StatFlag.DIRECTORY | StatFlag.READABLE | StatFlag.EXECUTABLE
         if self._names.is_writable(lfn):
             flags |= StatFlag.WRITABLE
-        return StatText(0, flags, mtime_s or self._started_s)
+        return self._text(0, flags, mtime_s or self._started_s)
 
-    def of_archived(self, found: Archived) -> StatText:
-        """What is told of a file that is in the archive only."""
-        return StatText(found.size_bytes, OFFLINE, found.mtime_s)
+    def of_file(self, size_bytes: int, flags: int, mtime_s: int) -> StatText:
+        """What is told of a file, on disk or in the archive."""
+        return self._text(size_bytes, flags, mtime_s)
+
+    def _text(self, size_bytes: int, flags: int, mtime_s: int) -> StatText:
+        """All times are that of the last change, and everything is the servers' own."""
+        mode = 0o111 if flags & StatFlag.EXECUTABLE else 0
+        mode |= 0o644 if flags & StatFlag.WRITABLE else 0o444
+        times = (mtime_s, mtime_s)
+        return StatText(size_bytes, flags, mtime_s, 0, *times, mode, *self._owner)
 
     def space_below(self) -> str:
         """The figures of all usable pools together."""
@@ -122,7 +131,7 @@ class Looking:
         if found.is_directory:
             text = self.of_directory(lfn, found.mtime_s)
         elif found.is_there:
-            text = self.of_archived(found)
+            text = self.of_file(found.size_bytes, OFFLINE, found.mtime_s)
         else:
             raise _not_found(lfn, found)
         connection.send(responses.ok(stream_id, f"{text}\0".encode()))

@@ -45,7 +45,8 @@ class Querying:
         match asked.kind:
             case QueryType.CONFIG:
                 said = configuration(asked.text, role="manager", version=self._version)
-                _answer(connection, stream_id, said)
+                # Alone among the answers it ends without a NUL; clients count on that.
+                connection.send(responses.ok(stream_id, said.encode()))
             case QueryType.SPACE:
                 _answer(connection, stream_id, self._space())
             case QueryType.STATS:
