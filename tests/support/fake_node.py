@@ -34,6 +34,8 @@ class FakeNode:
     redirector: str
     name: str
     quota_bytes: int = 1_000_000_000
+    host: str = ""
+    root_address: str = ""
     recall_slots: int = 4
     pool_id: str = ""
     heartbeat_s: float = 0.1
@@ -206,7 +208,10 @@ class FakeNode:
         """What it says first."""
         return pb.Hello(
             address=types_pb2.NodeAddress(
-                node=self.name, address="127.0.0.1:9", host=f"host of {self.name}"
+                node=self.name,
+                address="127.0.0.1:9",
+                host=self.host or f"host of {self.name}",
+                root_address=self.root_address,
             ),
             boot_epoch=self.boot_epoch,
             pool_id=self.pool_id,

@@ -12,7 +12,6 @@ from common.grpc_client import answers_from, call, open_channel
 from common.service import NamedTasks
 from protos.packhorse.v1 import redirector_pb2 as pb
 from protos.packhorse.v1 import redirector_pb2_grpc as pb_grpc
-from protos.packhorse.v1 import types_pb2
 from redirector.service import RedirectorService
 from tests.support.fake_node import TIMEOUT_S
 
@@ -40,7 +39,7 @@ backoff = "50ms"
 
 @dataclass
 class HeadSite:
-    """One redirector with its state below `folder`; `more` goes into its table."""
+    """One redirector with its state below `folder`; `more` goes into its table, and behind it."""
 
     folder: Path
     more: str = ""
@@ -83,6 +82,12 @@ class HeadSite:
         await self._service.stop(5.0)
         await self._tasks.cancel()
         self._service = None
+
+    @property
+    def root_address(self) -> str:
+        """HOST:PORT of its root:// door, if it has one."""
+        assert self._service is not None
+        return self._service.root_address
 
     @property
     def files(self) -> pb_grpc.FilesAsyncStub:
@@ -145,12 +150,26 @@ class HeadSite:
                     break
         return seen
 
-    async def until_online(self, lfn: str) -> None:
-        """Waits until a file is online."""
-        online = types_pb2.FILE_STATE_ONLINE
-        await self.events(
-            pb.WatchRequest(lfns=[lfn]), lambda event: event is not None and event.state == online
-        )
+    async def until_online(self, lfn: str, copies: int = 1) -> None:
+        """Waits until a file is online, on so many nodes."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while True:
+                found = await self.locate(lfn)
+                if found.holder[0] and len(found.more) + 1 >= copies:
+                    return
+                await asyncio.sleep(0.005)
+
+    async def until(self, so: Callable[[pb.StatusReply], bool]) -> None:
+        """Waits until the site's status is so."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while True:
+                if so(await call(self.cluster.Status(pb.StatusRequest()))):
+                    return
+                await asyncio.sleep(0.005)
+
+    async def requests(self) -> pb.ListRequestsReply:
+        """All stage requests."""
+        return await call(self.files.ListRequests(pb.ListRequestsRequest()))
 
     async def register(
         self,

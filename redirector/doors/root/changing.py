@@ -72,7 +72,7 @@ class Changing:
         found = await self._archive.look_up(directory)
         if found.is_there or self._runner.head.is_online(directory):
             raise AlreadyExists(f"{directory} is a file")
-        if found.is_directory or self._names.is_given(directory):
+        if found.is_directory or self._is_known(directory):
             if with_parents:
                 connection.send(responses.ok(stream_id))
                 return
@@ -95,7 +95,7 @@ class Changing:
         """Raises why a file cannot be changed that is on no disk in touch."""
         if self._runner.head.is_online(lfn):
             raise Refused(f"{lfn} is on a data server that is out of touch; try again later")
-        if self._listing_knows(lfn):
+        if self._is_known(lfn):
             raise Refused(f"{lfn} is a directory")
         found = await self._archive.look_up(lfn)
         if found.is_directory:
@@ -104,5 +104,5 @@ class Changing:
             raise Refused(f"{lfn} is in the archive, where clients change nothing")
         raise NotFound(f"{lfn} does not exist" + (f": {found.reason}" if found.reason else ""))
 
-    def _listing_knows(self, lfn: str) -> bool:
+    def _is_known(self, lfn: str) -> bool:
         return self._names.is_given(lfn) or self._runner.head.is_directory(lfn)
