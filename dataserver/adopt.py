@@ -4,8 +4,9 @@ A file with a row that still describes it is a replica at once. Any other file w
 moved into place just before a crash, was put there by hand, or has been changed: it
 counts against the quota from the first moment, but it is not visible before it was
 checked against its old row and against the archive, in the background. A file the
-archive does not have is kept and never purged: it may be the only copy. A row without
-a file is deleted.
+archive does not have is kept and never purged: it may be the only copy. So is one that
+clients wrote here, until the archive has a file of its name that is no other one. A row
+without a file is deleted.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 from common.errors import NameRefused, PackhorseError
 from dataserver import checksum as checksums
 from dataserver.archive import Presence
-from dataserver.catalogue import Entry
+from dataserver.catalogue import Entry, Version
 from dataserver.core.events import Checked, Lost
 from dataserver.core.replica import Found
 
@@ -51,6 +52,14 @@ class Suspect:
     row: Row | None
 
 
+@dataclass(frozen=True, slots=True)
+class Unarchived:
+    """A replica that is not known to be in the archive."""
+
+    file: Version
+    checksum: Checksum | None
+
+
 @dataclass(slots=True)
 class Reconciled:
     """What a start has found in a pool."""
@@ -60,7 +69,7 @@ class Reconciled:
     #: Rows whose files are gone.
     orphans: list[str] = field(default_factory=list)
     #: Replicas that are not known to be in the archive.
-    unarchived: list[str] = field(default_factory=list)
+    unarchived: list[Unarchived] = field(default_factory=list)
     #: What lies in the pool and cannot be a replica, a line each.
     odd: list[str] = field(default_factory=list)
 
@@ -85,7 +94,8 @@ def reconcile(disk: PoolDisk, rows: dict[str, Row], names: NameMap, now_s: float
             used_s = min(now_s, row.last_use_s)
             found = Found(file.lfn, row.size_bytes, used_s, archived=row.archived)
             if not row.archived:
-                result.unarchived.append(file.lfn)
+                version = Version(file.lfn, row.size_bytes, row.mtime_ns)
+                result.unarchived.append(Unarchived(version, row.checksum))
         else:
             # A file nobody knows was last used when its bytes came, or so it is assumed.
             used_s = min(now_s, row.last_use_s if row is not None else file.mtime_ns / 1e9)
@@ -128,7 +138,7 @@ class Checker:
         self._disk = disk
         self._catalogue = catalogue
 
-    async def check(self, suspects: Sequence[Suspect], unarchived: Sequence[str]) -> None:
+    async def check(self, suspects: Sequence[Suspect], unarchived: Sequence[Unarchived]) -> None:
         """Ends when every file is checked and its place in the archive is known."""
         waiting = list(unarchived)
         for start in range(0, len(suspects), CHECKED_AT_A_TIME):
@@ -138,11 +148,11 @@ class Checker:
             if waiting:
                 await asyncio.sleep(ASK_AGAIN_S)
 
-    async def _check_some(self, suspects: Sequence[Suspect]) -> list[str]:
-        """Checks a batch; the names whose place in the archive is still not known."""
+    async def _check_some(self, suspects: Sequence[Suspect]) -> list[Unarchived]:
+        """Checks a batch; the files whose place in the archive is still not known."""
         said = await self._ask([one.file.lfn for one in suspects])
         entries: list[Entry] = []
-        unsure: list[str] = []
+        unsure: list[Unarchived] = []
         lost: list[Lost] = []
         for suspect in suspects:
             lfn = suspect.file.lfn
@@ -152,7 +162,8 @@ class Checker:
                 continue
             entries.append(entry)
             if not entry.archived and said[lfn].presence is Presence.UNKNOWN:
-                unsure.append(lfn)
+                version = Version(lfn, entry.size_bytes, entry.mtime_ns)
+                unsure.append(Unarchived(version, entry.checksum))
         try:
             await self._catalogue.add(entries)
         except PackhorseError as error:
@@ -163,17 +174,21 @@ class Checker:
             self._engine.post(Checked(entry.lfn, entry.archived))
         return unsure
 
-    async def _ask_again(self, lfns: Sequence[str]) -> list[str]:
-        """Asks where it is not known whether the archive has a file; the names still unsure."""
-        said = await self._ask(lfns)
-        there = [lfn for lfn in lfns if said[lfn].presence is Presence.THERE]
+    async def _ask_again(self, files: Sequence[Unarchived]) -> list[Unarchived]:
+        """Asks where it is not known whether the archive has a file; those still unsure."""
+        pool = self._engine.node.pool
+        replicas = {one.file.lfn: pool.get(one.file.lfn) for one in files}
+        said = await self._ask([one.file.lfn for one in files])
+        there = [one.file for one in files if _is_same(one, said[one.file.lfn])]
         try:
             await self._catalogue.set_archived(there)
         except PackhorseError as error:
             log.warning("what the archive has cannot be remembered: %s", error)
-        for lfn in there:
-            self._engine.post(Checked(lfn, archived=True))
-        return [lfn for lfn in lfns if said[lfn].presence is Presence.UNKNOWN]
+        for file in there:
+            # Another one may have taken its place meanwhile.
+            if pool.get(file.lfn) is replicas[file.lfn]:
+                self._engine.post(Checked(file.lfn, archived=True))
+        return [one for one in files if said[one.file.lfn].presence is Presence.UNKNOWN]
 
     async def _ask(self, lfns: Sequence[str]) -> Mapping[str, ArchiveFile]:
         if not self._archive.can_examine:
@@ -184,25 +199,32 @@ class Checker:
         """The row of a file that is good, or what is wrong with it.
 
         Without a way to ask the archive, a pool is taken to be what it should be: a
-        cache of it.
+        cache of it, but for files known to be none.
         """
         file, row = suspect.file, suspect.row
-        size_bytes, expected = _expectation(row, said)
+        problem, checksum = await self._compare(file, *_expectation(row, said))
+        if problem and (row is None or row.archived):
+            return problem
+        # What never was in the archive is no worse for being unlike what is there now.
+        archived = not problem and _is_archived(row, said)
+        mtime_ns = file.mtime_ns
+        return Entry(file.lfn, file.size_bytes, mtime_ns, checksum, mtime_ns / 1e9, archived)
+
+    async def _compare(
+        self, file: FileOnDisk, size_bytes: int | None, expected: Checksum | None
+    ) -> tuple[str, Checksum | None]:
+        """How a file differs from what was expected, if it does; and its checksum, if known."""
         if size_bytes is not None and size_bytes != file.size_bytes:
-            return f"it has {file.size_bytes} bytes, {size_bytes} were expected"
-        if expected is not None:
-            try:
-                computed = await self._disk.checkers.call(lambda: self._compute(file.lfn, expected))
-            except OSError as error:
-                return f"it cannot be read: {error.strerror}"
-            if computed != expected:
-                return f"it has {computed}, {expected} was expected"
-        archived = said is None or said.presence is Presence.THERE
-        if said is not None and said.presence is Presence.UNKNOWN and row is not None:
-            archived = row.archived
-        return Entry(
-            file.lfn, file.size_bytes, file.mtime_ns, expected, file.mtime_ns / 1e9, archived
-        )
+            return f"it has {file.size_bytes} bytes, {size_bytes} were expected", None
+        if expected is None:
+            return "", None
+        try:
+            computed = await self._disk.checkers.call(lambda: self._compute(file.lfn, expected))
+        except OSError as error:
+            return f"it cannot be read: {error.strerror}", None
+        if computed != expected:
+            return f"it has {computed}, {expected} was expected", computed
+        return "", computed
 
     def _compute(self, lfn: str, like: Checksum) -> Checksum | None:
         fd = self._disk.open_replica(lfn)
@@ -210,6 +232,27 @@ class Checker:
             return checksums.of_fd(fd, like.algorithm)
         finally:
             os.close(fd)
+
+
+def _is_archived(row: Row | None, said: ArchiveFile | None) -> bool:
+    if said is not None and said.presence is not Presence.UNKNOWN:
+        return said.presence is Presence.THERE
+    return row.archived if row is not None else said is None
+
+
+def _is_same(mine: Unarchived, said: ArchiveFile) -> bool:
+    """Whether the archive has this very file, and not another one of its name."""
+    if said.presence is not Presence.THERE:
+        return False
+    lfn, size_bytes, _ = mine.file
+    is_of_size = said.size_bytes in {None, size_bytes}
+    theirs, ours = said.checksum, mine.checksum
+    is_of_sum = (
+        theirs is None or ours is None or theirs.algorithm != ours.algorithm or theirs == ours
+    )
+    if not is_of_size or not is_of_sum:
+        log.warning("%s: the archive has another file of this name; both are kept", lfn)
+    return is_of_size and is_of_sum
 
 
 def _expectation(row: Row | None, said: ArchiveFile | None) -> tuple[int | None, Checksum | None]:

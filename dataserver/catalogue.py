@@ -4,13 +4,19 @@ A row is written before its replica is published and deleted when its file has g
 a row without a file, or a file without a row, is what a crash leaves and what a start
 puts right (see `adopt`). Times of last use are only of interest to the next start, so
 they are kept in memory and written in batches now and then.
+
+What is found out about a file, or said about it, is kept beside its row and goes with it:
+its content, checksums beyond the one in the row, and attributes that clients gave it. What
+was found out bears the size and the time of change of the file it was found in, and is not
+kept if the row is another file's by then.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from common.errors import AlreadyExists, NotFound, QuotaExceeded, Refused
 from common.sqlite import Database
 from dataserver.checksum import Checksum
 
@@ -35,6 +41,20 @@ _MIGRATIONS: Final = (
         lfn TEXT PRIMARY KEY REFERENCES replica ON DELETE CASCADE,
         content BLOB NOT NULL           -- a serialised packhorse.v1.Content
     );
+    """,
+    """
+    CREATE TABLE checksum (             -- those besides the one in `replica`
+        lfn TEXT NOT NULL REFERENCES replica ON DELETE CASCADE,
+        algorithm TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (lfn, algorithm)
+    ) WITHOUT ROWID;
+    CREATE TABLE attribute (
+        lfn TEXT NOT NULL REFERENCES replica ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        value BLOB NOT NULL,
+        PRIMARY KEY (lfn, name)
+    ) WITHOUT ROWID;
     """,
 )
 
@@ -62,6 +82,14 @@ class Entry:
     checksum: Checksum | None
     staged_s: float
     archived: bool = True
+
+
+class Version(NamedTuple):
+    """Which file of a name something was found out about."""
+
+    lfn: str
+    size_bytes: int
+    mtime_ns: int
 
 
 class Known(NamedTuple):
@@ -102,23 +130,67 @@ class Catalogue:
 
     async def add(self, entries: Sequence[Entry]) -> None:
         """Writes rows; a name that has one already gets a new one, without content."""
-        rows = [
-            (
-                one.lfn,
-                one.size_bytes,
-                one.mtime_ns,
-                one.checksum.algorithm if one.checksum else "",
-                one.checksum.value if one.checksum else "",
-                one.archived,
-                one.staged_s,
-                one.staged_s,
-            )
-            for one in entries
-        ]
+        rows = [_values(one) for one in entries]
 
         def write(connection: sqlite3.Connection) -> None:
             connection.executemany(
                 "INSERT OR REPLACE INTO replica VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows
+            )
+
+        await self._database.write(write)
+
+    async def replace(self, entry: Entry) -> Entry | None:
+        """Writes the row of what takes a replica's place, which keeps its attributes.
+
+        Returns the row there was, if any, to be written again if nothing comes of it.
+        """
+
+        def write(connection: sqlite3.Connection) -> Entry | None:
+            found = connection.execute(
+                "SELECT lfn, size_bytes, mtime_ns, algorithm, value, staged_unix_s, archived"
+                " FROM replica WHERE lfn = ?",
+                (entry.lfn,),
+            ).fetchone()
+            connection.execute(
+                "INSERT INTO replica VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (lfn) DO UPDATE SET size_bytes = excluded.size_bytes,"
+                " mtime_ns = excluded.mtime_ns, algorithm = excluded.algorithm,"
+                " value = excluded.value, archived = excluded.archived,"
+                " staged_unix_s = excluded.staged_unix_s,"
+                " last_use_unix_s = excluded.last_use_unix_s",
+                _values(entry),
+            )
+            connection.execute("DELETE FROM content WHERE lfn = ?", (entry.lfn,))
+            connection.execute("DELETE FROM checksum WHERE lfn = ?", (entry.lfn,))
+            return _entry(*found) if found is not None else None
+
+        return await self._database.write(write)
+
+    async def copy(self, lfn: str, new_lfn: str) -> None:
+        """Writes the row of a replica, and all that is kept beside it, under another name.
+
+        Raises Refused if it has no row.
+        """
+
+        def write(connection: sqlite3.Connection) -> None:
+            names = (new_lfn, lfn)
+            connection.execute("DELETE FROM replica WHERE lfn = ?", (new_lfn,))
+            done = connection.execute(
+                "INSERT INTO replica SELECT ?, size_bytes, mtime_ns, algorithm, value, archived,"
+                " staged_unix_s, last_use_unix_s FROM replica WHERE lfn = ?",
+                names,
+            )
+            if not done.rowcount:
+                raise Refused(f"nothing is remembered of {lfn}; it will be after the next start")
+            connection.execute(
+                "INSERT INTO content SELECT ?, content FROM content WHERE lfn = ?", names
+            )
+            connection.execute(
+                "INSERT INTO checksum SELECT ?, algorithm, value FROM checksum WHERE lfn = ?",
+                names,
+            )
+            connection.execute(
+                "INSERT INTO attribute SELECT ?, name, value FROM attribute WHERE lfn = ?", names
             )
 
         await self._database.write(write)
@@ -134,23 +206,99 @@ class Catalogue:
 
         await self._database.write(write)
 
-    async def set_contents(self, contents: Sequence[tuple[str, bytes]]) -> None:
-        """Keeps what was found in files (name, content), of those that still have a row."""
-        rows = [(content, lfn) for lfn, content in contents]
+    async def set_contents(self, contents: Sequence[tuple[Version, bytes]]) -> None:
+        """Keeps what was found in files, of those that still have that row."""
+        rows = [(content, *version) for version, content in contents]
 
         def write(connection: sqlite3.Connection) -> None:
             connection.executemany(
-                "INSERT OR REPLACE INTO content SELECT lfn, ? FROM replica WHERE lfn = ?", rows
+                "INSERT OR REPLACE INTO content SELECT lfn, ? FROM replica"
+                " WHERE lfn = ? AND size_bytes = ? AND mtime_ns = ?",
+                rows,
             )
 
         await self._database.write(write)
 
-    async def set_archived(self, lfns: Iterable[str]) -> None:
-        """Notes that files are known to be in the archive."""
-        names = [(lfn,) for lfn in lfns]
+    async def set_archived(self, files: Iterable[Version]) -> None:
+        """Notes that files are known to be in the archive, of those that still have that row."""
+        rows = list(files)
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.executemany("UPDATE replica SET archived = 1 WHERE lfn = ?", names)
+            connection.executemany(
+                "UPDATE replica SET archived = 1 WHERE lfn = ? AND size_bytes = ? AND mtime_ns = ?",
+                rows,
+            )
+
+        await self._database.write(write)
+
+    async def checksum(self, lfn: str, algorithm: str) -> Checksum | None:
+        """A replica's checksum of this kind, if it is known."""
+
+        def read(connection: sqlite3.Connection) -> Checksum | None:
+            found = connection.execute(
+                "SELECT value FROM replica WHERE lfn = ? AND algorithm = ?"
+                " UNION ALL SELECT value FROM checksum WHERE lfn = ? AND algorithm = ?",
+                (lfn, algorithm, lfn, algorithm),
+            ).fetchone()
+            return Checksum(algorithm, found[0]) if found is not None else None
+
+        return await self._database.read(read)
+
+    async def add_checksum(self, file: Version, checksum: Checksum) -> None:
+        """Keeps one more checksum of a file that still has that row."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT OR REPLACE INTO checksum SELECT lfn, ?, ? FROM replica"
+                " WHERE lfn = ? AND size_bytes = ? AND mtime_ns = ?",
+                (checksum.algorithm, checksum.value, *file),
+            )
+
+        await self._database.write(write)
+
+    async def attributes(self, lfn: str) -> dict[str, bytes]:
+        """What clients have noted about a replica, by name."""
+
+        def read(connection: sqlite3.Connection) -> dict[str, bytes]:
+            found = connection.execute("SELECT name, value FROM attribute WHERE lfn = ?", (lfn,))
+            return dict(found.fetchall())
+
+        return await self._database.read(read)
+
+    async def set_attribute(
+        self, lfn: str, name: str, value: bytes, *, new_only: bool, most: int
+    ) -> None:
+        """Notes one thing about a replica that has a row, which has at most so many.
+
+        Raises AlreadyExists if it is noted already and may only be new, QuotaExceeded if
+        there are too many others.
+        """
+
+        def write(connection: sqlite3.Connection) -> None:
+            names = {
+                one
+                for (one,) in connection.execute("SELECT name FROM attribute WHERE lfn = ?", (lfn,))
+            }
+            if name in names and new_only:
+                raise AlreadyExists(f"{lfn} has an attribute {name!r} already")
+            if name not in names and len(names) >= most:
+                raise QuotaExceeded(f"{lfn} has {most} attributes, and can have no more")
+            connection.execute(
+                "INSERT OR REPLACE INTO attribute SELECT lfn, ?, ? FROM replica WHERE lfn = ?",
+                (name, value, lfn),
+            )
+
+        await self._database.write(write)
+
+    async def remove_attribute(self, lfn: str, name: str) -> None:
+        """Forgets one thing noted about a replica. Raises NotFound if it is not."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            done = connection.execute(
+                "DELETE FROM attribute WHERE lfn = ? AND name = ?", (lfn, name)
+            )
+            if not done.rowcount:
+                raise NotFound(f"{lfn} has no attribute {name!r}")
 
         await self._database.write(write)
 
@@ -206,6 +354,33 @@ class Catalogue:
             connection.executemany("UPDATE replica SET last_use_unix_s = ? WHERE lfn = ?", uses)
 
         await self._database.write(write)
+
+
+def _values(entry: Entry) -> tuple[Any, ...]:
+    """A row of `replica`."""
+    return (
+        entry.lfn,
+        entry.size_bytes,
+        entry.mtime_ns,
+        entry.checksum.algorithm if entry.checksum else "",
+        entry.checksum.value if entry.checksum else "",
+        entry.archived,
+        entry.staged_s,
+        entry.staged_s,
+    )
+
+
+def _entry(
+    lfn: str,
+    size_bytes: int,
+    mtime_ns: int,
+    algorithm: str,
+    value: str,
+    staged_s: float,
+    archived: int,
+) -> Entry:
+    checksum = _checksum(algorithm, value)
+    return Entry(lfn, size_bytes, mtime_ns, checksum, staged_s, bool(archived))
 
 
 def _checksum(algorithm: str, value: str) -> Checksum | None:

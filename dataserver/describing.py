@@ -1,19 +1,21 @@
 """Telling what replicas are: size, checksum, and what an inspection found inside.
 
 A file is inspected once, after it was published; until then it is served all the same.
-Files that somebody waits for go first, then the newest recalls in their order. What was
+What takes its place is another file, and inspected again. Files that somebody waits for go first, then the newest recalls in their order. What was
 adopted at a start and never inspected is looked into when somebody asks.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from common.errors import NotFound
 from dataserver import wire
+from dataserver.catalogue import Version
 from dataserver.core import instructions
 from dataserver.inspection.inspector import InspectorStoppedError
 from dataserver.threads import Batcher
@@ -50,11 +52,15 @@ class Describer:
         self._waiting: OrderedDict[str, asyncio.Future[None]] = OrderedDict()
         self._under_way: dict[str, asyncio.Future[None]] = {}
         self._work = asyncio.Event()
-        self._kept: Batcher[tuple[str, bytes], None] = Batcher(self._keep, KEPT_AT_A_TIME)
+        self._again: set[str] = set()  # published anew while they are looked into
+        self._kept: Batcher[tuple[Version, bytes], None] = Batcher(self._keep, KEPT_AT_A_TIME)
         engine.carry_with({instructions.Inspect: self._note_published})
 
     def _note_published(self, order: instructions.Inspect) -> None:
-        self.look_into(order.lfn)
+        if order.lfn in self._under_way:
+            self._again.add(order.lfn)
+        else:
+            self.look_into(order.lfn)
 
     def look_into(self, lfn: str, *, soon: bool = False) -> asyncio.Future[None] | None:
         """Has a file inspected; a future of its being done with, None if nothing ever is."""
@@ -124,19 +130,19 @@ class Describer:
             lfn, future = self._waiting.popitem(last=False)
             self._under_way[lfn] = future
             try:
-                content = await self._inspect(lfn)
+                found = await self._inspect(lfn)
             except BaseException:
                 self._done_with(lfn)
                 raise
-            if content is None:
+            if found is None:
                 self._done_with(lfn)
             else:
                 # The next file need not wait until this one's content is on the disk.
-                kept = self._kept.do((lfn, content))
+                kept = self._kept.do(found)
                 kept.add_done_callback(lambda kept, lfn=lfn: self._note_kept(lfn, kept))  # type: ignore[misc]
 
-    async def _inspect(self, lfn: str) -> bytes | None:
-        """Looks into one file; None if nothing was found out.
+    async def _inspect(self, lfn: str) -> tuple[Version, bytes] | None:
+        """Looks into one file: which it was, and what it holds; None if nothing was found out.
 
         It is open meanwhile, and no purge takes it; but nobody has used it.
         """
@@ -146,15 +152,24 @@ class Describer:
         except NotFound:
             return None
         try:
+            # Looked at before: should another one take its place now, nothing is kept.
+            version = await self._version(lfn)
             found = await self._inspector.inspect(self._disk.path(lfn), replica.size_bytes)
         except (InspectorStoppedError, OSError) as error:
             log.info("%s was not looked into: %s", lfn, error)
             return None
         finally:
             self._engine.node.pool.close(replica, self._engine.now_s(), is_use=False)
-        return wire.content_bytes(found)
+        return version, wire.content_bytes(found)
 
-    async def _keep(self, batch: list[tuple[str, bytes]]) -> list[Exception | None]:
+    async def _version(self, lfn: str) -> Version:
+        """Which file lies at a name's place. Raises OSError."""
+        found = await self._disk.threads.call(lambda: self._disk.stat(lfn))
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, "it is gone", lfn)
+        return Version(lfn, found.st_size, found.st_mtime_ns)
+
+    async def _keep(self, batch: list[tuple[Version, bytes]]) -> list[Exception | None]:
         await self._catalogue.set_contents(batch)
         return [None] * len(batch)
 
@@ -167,3 +182,6 @@ class Describer:
         future = self._under_way.pop(lfn)
         if not future.done():
             future.set_result(None)
+        if lfn in self._again:
+            self._again.remove(lfn)
+            self.look_into(lfn)

@@ -10,9 +10,10 @@ at the top, which no LFN can name: `.incoming/<recall>/` holds what is being sta
 * What is published is on the disk: the file was synced by `sync_incoming`, and its
   name is by `publish`, before either is reported.
 
-All of this blocks; the shell calls it in the pool's own threads: `readers` for clients,
-`checkers` for what reads whole files, `threads` for everything else, which is quick. So
-nothing quick has to wait until a large file was read.
+All of this blocks; the shell calls it in the pool's own threads: `readers` and `writers` for
+clients, `senders` for what goes to them straight from the disk, `checkers` for what reads
+whole files, `threads` for everything else, which is quick. So nothing quick has to wait
+until a large file was read.
 """
 
 from __future__ import annotations
@@ -40,9 +41,12 @@ PRIVATE: Final = ".packhorse"
 #: Calls under way at a time; more than that only make each other slow.
 THREADS: Final = 8
 READERS: Final = 32
+SENDERS: Final = 32
+WRITERS: Final = 16
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 # An empty directory may be removed by a purge between being made and being used.
 _TRIES: Final = 10
@@ -59,6 +63,10 @@ class NotAFileError(OSError):
     """What lies where a file should be is a directory, a link, or something else."""
 
 
+class NotSyncedError(OSError):
+    """A file is at its place, but a crash may bring back what was there before."""
+
+
 class FileOnDisk(NamedTuple):
     """A regular file found in the pool."""
 
@@ -68,10 +76,12 @@ class FileOnDisk(NamedTuple):
 
 
 class Publication(NamedTuple):
-    """A staged file, and the name it is to have."""
+    """A file in a recall's or an upload's directory, and the name it is to have."""
 
     recall_id: str
     lfn: str
+    #: There is a file of that name, whose place it takes.
+    replaces: bool = False
 
 
 def is_no_space(error: OSError) -> bool:
@@ -95,6 +105,8 @@ class PoolDisk:
         self.threads = Threads(f"{root.name} disk", THREADS)
         self.checkers = Threads(f"{root.name} checkers", THREADS)
         self.readers = Threads(f"{root.name} readers", READERS)
+        self.senders = Threads(f"{root.name} senders", SENDERS)
+        self.writers = Threads(f"{root.name} writers", WRITERS)
         try:
             self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             for name in (INCOMING, PRIVATE):
@@ -111,7 +123,7 @@ class PoolDisk:
 
     def close(self) -> None:
         """Lets go of the directories."""
-        for threads in (self.threads, self.checkers, self.readers):
+        for threads in (self.threads, self.checkers, self.readers, self.senders, self.writers):
             threads.close()
         os.close(self._incoming_fd)
         os.close(self._root_fd)
@@ -147,6 +159,18 @@ class PoolDisk:
             os.mkdir(name, 0o755, dir_fd=self._incoming_fd)
         return self.root / INCOMING / name / _basename(lfn)
 
+    def create_incoming(self, upload_id: str, lfn: str, mode: int) -> int:
+        """An empty file in a directory of an upload's own, open for reading and writing."""
+        self.make_incoming(upload_id, lfn)
+        with _opened(incoming_name(upload_id), self._incoming_fd) as directory:
+            fd = os.open(_basename(lfn), _CREATE, 0o600, dir_fd=directory)
+        try:
+            os.fchmod(fd, mode)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
     def remove_incoming(self, recall_id: str) -> None:
         """Removes all that lies in a recall's directory, and the directory."""
         self._remove_tree(incoming_name(recall_id))
@@ -170,7 +194,8 @@ class PoolDisk:
         """Moves staged files to their places, and syncs the directories they are in now.
 
         Each directory is synced once for the whole batch. Returns, by recall, the
-        errors of those that are not at their places; nothing of them is left.
+        errors of those that are not at their places; nothing of them is left. What has
+        replaced a file stays at its place in any case: see NotSyncedError.
         """
         errors: dict[str, OSError] = {}
         changed: set[Parts] = set()
@@ -181,12 +206,14 @@ class PoolDisk:
                 errors[one.recall_id] = error
         for parts in changed:
             try:
-                with self._directory(parts) as fd:
-                    os.fsync(fd)
+                self._sync(parts)
             except OSError as error:
                 unsure = [one for one in batch if _parents(one.lfn)[: len(parts)] == parts]
                 for one in unsure:
-                    if errors.setdefault(one.recall_id, error) is error:
+                    if one.replaces:
+                        not_synced = NotSyncedError(error.errno, error.strerror)
+                        errors.setdefault(one.recall_id, not_synced)
+                    elif errors.setdefault(one.recall_id, error) is error:
                         with contextlib.suppress(OSError):
                             self.unlink(one.lfn)
         for one in batch:
@@ -214,10 +241,34 @@ class PoolDisk:
                 os.unlink(_basename(lfn), dir_fd=fd)
             else:
                 _unlink_alone(_basename(lfn), fd, alone)
-        with contextlib.suppress(OSError):
-            for depth in range(len(parents), 0, -1):
-                with self._directory(parents[: depth - 1]) as fd:
-                    os.rmdir(parents[depth - 1], dir_fd=fd)
+        self._remove_empty(parents)
+
+    def stat(self, lfn: str) -> os.stat_result | None:
+        """What lies at a name's place, of whatever kind; None for nothing.
+
+        Raises OSError, NotADirectoryError if one of its directories is a file.
+        """
+        with contextlib.suppress(FileNotFoundError), self._directory(_parents(lfn)) as fd:
+            return os.stat(_basename(lfn), dir_fd=fd, follow_symlinks=False)
+        return None
+
+    def rename(self, lfn: str, new_lfn: str) -> None:
+        """Moves a replica to another place, where there must be nothing.
+
+        Raises NotSyncedError if it has been moved, but not for sure; any other OSError if
+        it has not.
+        """
+        parents = _parents(lfn)
+        changed = {parents}
+        with self._directory(parents) as source:
+            self._move(source, _basename(lfn), new_lfn, changed)
+        try:
+            for parts in changed:
+                self._sync(parts)
+        except OSError as error:
+            raise NotSyncedError(error.errno, error.strerror) from error
+        finally:
+            self._remove_empty(parents)
 
     def walk(self) -> Iterator[FileOnDisk | str]:
         """Every regular file outside the private directories.
@@ -263,19 +314,33 @@ class PoolDisk:
                 changed.add(parts[:depth])
 
     def _move_in(self, one: Publication, changed: set[Parts]) -> None:
-        parents, basename = _parents(one.lfn), _basename(one.lfn)
         with _opened(incoming_name(one.recall_id), self._incoming_fd) as source:
-            for _ in range(_TRIES):
-                try:
-                    with self._directory(parents) as target:
-                        os.rename(basename, basename, src_dir_fd=source, dst_dir_fd=target)
-                except FileNotFoundError:
-                    os.stat(basename, dir_fd=source, follow_symlinks=False)
-                    self._make_directory(parents, changed)
-                else:
-                    changed.add(parents)
-                    return
-        raise FileNotFoundError(errno.ENOENT, "the directory is removed again and again", one.lfn)
+            self._move(source, _basename(one.lfn), one.lfn, changed)
+
+    def _move(self, source: int, name: str, lfn: str, changed: set[Parts]) -> None:
+        parents, basename = _parents(lfn), _basename(lfn)
+        for _ in range(_TRIES):
+            try:
+                with self._directory(parents) as target:
+                    os.rename(name, basename, src_dir_fd=source, dst_dir_fd=target)
+            except FileNotFoundError:
+                os.stat(name, dir_fd=source, follow_symlinks=False)
+                self._make_directory(parents, changed)
+            else:
+                changed.add(parents)
+                return
+        raise FileNotFoundError(errno.ENOENT, "the directory is removed again and again", lfn)
+
+    def _sync(self, parts: Parts) -> None:
+        with self._directory(parts) as fd:
+            os.fsync(fd)
+
+    def _remove_empty(self, parts: Parts) -> None:
+        """Removes a directory and those above it, as far as they are empty."""
+        with contextlib.suppress(OSError):
+            for depth in range(len(parts), 0, -1):
+                with self._directory(parts[: depth - 1]) as fd:
+                    os.rmdir(parts[depth - 1], dir_fd=fd)
 
     def _remove_tree(self, name: str) -> None:
         try:

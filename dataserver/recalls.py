@@ -23,7 +23,7 @@ from dataserver.catalogue import Entry
 from dataserver.core import events, instructions
 from dataserver.core.failure import Failure, FailureKind
 from dataserver.disk import NotAFileError, Publication, is_no_space
-from dataserver.threads import Batcher
+from dataserver.threads import Batcher, finished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -177,7 +177,7 @@ class Recalls:
 
     async def _copy(self, order: instructions.Copy) -> events.Event:
         recall_id = order.recall_id
-        target = await _to_its_end(self._directories.do((recall_id, order.lfn)))
+        target = await finished(self._directories.do((recall_id, order.lfn)))
         try:
             fetched = await self._archive.fetch(
                 order.lfn,
@@ -202,7 +202,7 @@ class Recalls:
     async def _verify(self, order: instructions.Verify) -> events.Event:
         stopped = threading.Event()
         work = self._disk.checkers.call(lambda: self._check(order, stopped))
-        found, mtime_ns = await _to_its_end(work, stopped.set)
+        found, mtime_ns = await finished(work, stopped.set)
         self._mtimes_ns[order.recall_id] = mtime_ns
         assert order.size_bytes is not None
         return events.Verified(order.recall_id, order.size_bytes, found)
@@ -272,21 +272,6 @@ class Recalls:
         moves = [Publication(order.recall_id, order.lfn) for order in batch]
         errors = await self._disk.threads.call(lambda: self._disk.publish(moves))
         return [errors.get(order.recall_id) for order in batch]
-
-
-async def _to_its_end(work: asyncio.Future[T], hurry: Callable[[], object] = lambda: None) -> T:
-    """What some work in a thread comes to.
-
-    Who is cancelled here tells it to `hurry`, and goes only when it is over: what a thread
-    still uses or makes nobody else may remove.
-    """
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        hurry()
-        with contextlib.suppress(Exception):
-            await work
-        raise
 
 
 def _ran(fetched: Fetched) -> events.Ran:

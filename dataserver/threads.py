@@ -9,6 +9,7 @@ while one batch runs goes into the next.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from queue import SimpleQueue
@@ -90,6 +91,21 @@ class Threads:
                 future.set_result(value)
             else:
                 future.set_exception(error)
+
+
+async def finished(work: asyncio.Future[T], hurry: Callable[[], object] = lambda: None) -> T:
+    """What some work in a thread comes to.
+
+    Who is cancelled here tells it to `hurry`, and goes only when it is over: what a thread
+    still uses or makes nobody else may close or remove.
+    """
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        hurry()
+        with contextlib.suppress(Exception):
+            await work
+        raise
 
 
 class Batcher(Generic[Item, Answer]):

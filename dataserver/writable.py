@@ -1,0 +1,28 @@
+"""Where clients may change files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from common.errors import Refused
+from common.names import normalise_prefix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from common.names import NameMap
+
+
+class Writable:
+    """The directories of `[root] writable`, among what the site exports."""
+
+    def __init__(self, names: NameMap, directories: Iterable[str]) -> None:
+        self._names = names
+        self._directories = tuple(map(normalise_prefix, directories))
+
+    def check(self, lfn: str) -> str:
+        """The name normalised. Raises NameRefused; Refused if it is not for clients to change."""
+        name = self._names.check(lfn)
+        if not name.startswith(self._directories):
+            raise Refused(f"{name} is not in a directory where clients may write")
+        return name
