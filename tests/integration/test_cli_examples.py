@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.cluster import free_port
+from tests.support.patience import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +34,7 @@ FILES = {
     "several-hosts.toml": "/store/calibration/c.root",
     "xrootd-script.toml": "/store/run7/a.root",
     "groups-and-policies.toml": "/store/raw/run123456/r.root",
+    "stock-xrootd.toml": "/store/run7/a.root",
 }
 ARCHIVED = ("store/run7/a.root", "calib-v2/c.root", "raw/123/456/r.root")
 
@@ -45,9 +51,9 @@ def brought_here(text: str, folder: Path) -> str:
 
 
 def _table(text: str, folder: Path, number: int, ports: dict[str, int]) -> str:
-    ports = {**ports, "1215": free_port()}
+    ports = {**ports, **{port: free_port() for port in ("1215", "1094", "1095")}}
     for port, here in ports.items():
-        text = re.sub(rf'"[\w.]+:{port}"', f'"127.0.0.1:{here}"', text)
+        text = re.sub(rf'"(root://)?[\w.]+:{port}"', rf'"\g<1>127.0.0.1:{here}"', text)
     text = text.replace('"/archive/', f'"{folder}/archive/').replace(
         "'/archive/", f"'{folder}/archive/"
     )
@@ -124,6 +130,58 @@ def test_an_example_brings_a_file_from_its_archive(site: Path, lfn: str) -> None
     )
     assert done.returncode == 0, done.stderr
     assert target.read_bytes() == CONTENT
+
+
+@pytest.mark.skipif(
+    shutil.which("xrootd") is None or shutil.which("xrdcp") is None, reason="no XRootD here"
+)
+@pytest.mark.parametrize("config", ["stock-xrootd.toml"], indirect=True)
+def test_a_stock_xrootd_serves_what_is_staged(site: Path) -> None:
+    target = site.with_name("copy")
+    with stock_xrootd(site):
+        head = _found(r'root_listen = "(.*)"', site)
+        command = ["xrdcp", f"root://{head}//store/run7/a.root", str(target)]
+        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)
+    assert done.returncode == 0, done.stderr
+    assert target.read_bytes() == CONTENT
+
+
+@contextlib.contextmanager
+def stock_xrootd(site: Path) -> Iterator[None]:
+    """The example's XRootD server over the example's pool."""
+    own = Path(tempfile.mkdtemp(prefix="stock-"))
+    text = (EXAMPLES / "stock-xrootd.cfg").read_text()
+    port = _found(r'serve = "root://127.0.0.1:(\d+)"', site)
+    text = text.replace("1095", port).replace("/data/disk1", _found(r'pool = "(.*)"', site))
+    text = text.replace("/var/spool/xrootd", f"{own}/spool").replace("/run/xrootd", f"{own}/run")
+    (own / "xrootd.cfg").write_text(text)
+    command = ["xrootd", "-c", f"{own}/xrootd.cfg", "-l", f"{own}/log", "-n", "pool"]
+    if os.geteuid() == 0:
+        # It does not run as root; its package has made it a user, who must get at the pool.
+        shutil.chown(own, "xrootd")
+        command += ["-R", "xrootd"]
+        for folder in (site.parent, *site.parent.parents):
+            if folder.is_relative_to(tempfile.gettempdir()):
+                folder.chmod(folder.stat().st_mode | 0o055)
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: _answers(int(port)))
+        yield
+    finally:
+        server.kill()
+        server.wait()
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _found(pattern: str, site: Path) -> str:
+    match = re.search(pattern, site.read_text())
+    assert match is not None, pattern
+    return match[1]
 
 
 def test_every_example_is_started() -> None:
