@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test lint bench protos docs clean
+.PHONY: help setup demo test lint fuzz bench protos docs clean
 
 help:
 	@echo 'make demo    the main job, end to end, in about a minute'
 	@echo 'make test    every test'
 	@echo 'make lint    ruff, mypy --strict, the layers of the house'
+	@echo 'make fuzz    a minute of looking for bytes that break root://; FUZZ_S=600 for ten'
 	@echo 'make bench   measurements, as ratios to peers in the same run'
 	@echo 'make docs    the generated pages of docs/'
 	@echo 'make protos  the stubs of protos/, from the .proto files'
@@ -34,6 +35,11 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+FUZZ_S ?= 60
+fuzz: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S)
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench

@@ -47,7 +47,7 @@ class StatText(NamedTuple):
 
 def read_stat(text: str) -> StatText:
     """A stat as a server has told it. Raises ProtocolError."""
-    words = text.rstrip("\0").split()
+    words = _ended(text).split()
     try:
         identity, size_bytes, flags, mtime_s = map(int, words[:4])
         short = StatText(size_bytes, flags, mtime_s, identity)
@@ -84,7 +84,7 @@ class Location(NamedTuple):
 def read_locations(text: str) -> list[Location]:
     """Locations as a server has told them. Raises ProtocolError."""
     locations = []
-    for word in text.rstrip("\0").split():
+    for word in _ended(text).split():
         if len(word) < 3 or word[0] not in "MmSs" or word[1] not in "rw":
             raise ProtocolError(Code.BAD_PAYLOAD, f"a location that reads {word[:80]!r}")
         locations.append(Location(word[2:], word[0] in "Mm", word[0] in "ms", word[1] == "w"))
@@ -105,11 +105,8 @@ def listing(entries: Iterable[tuple[str, StatText | None]]) -> str:
 
 def read_listing(text: str) -> list[tuple[str, StatText | None]]:
     """A listing as a server has told it. Raises ProtocolError."""
-    text = text.rstrip("\0\n")
-    if not text:
-        return []
-    lines = text.split("\n")
-    if lines[0] != ".":
+    lines = [line for line in _ended(text).split("\n") if line]
+    if lines[:1] != ["."]:
         return [(name, None) for name in lines]
     pairs = lines[2:]
     if len(pairs) % 2:
@@ -134,3 +131,8 @@ def space(*, total_bytes: int, free_bytes: int, largest_bytes: int, used_bytes: 
 def vfs(*, nodes: int, free_mb: int, used_percent: int, stagers: int) -> str:
     """The answer to a stat of the space below a name: for writing, then for staging."""
     return f"{nodes} {free_mb} {used_percent} {stagers} {free_mb} {used_percent}"
+
+
+def _ended(text: str) -> str:
+    """A text up to the NUL that ends it, if one does."""
+    return text.partition("\0")[0]

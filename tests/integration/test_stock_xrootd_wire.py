@@ -133,9 +133,8 @@ done(system.sendinfo("an analysis"))
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[WritableXrootd]:
-    stock = WritableXrootd()
-    stock.write("/store/large.root", LARGE)
-    with stock:
+    with WritableXrootd() as stock:
+        stock.write("/store/large.root", LARGE)
         yield stock
 
 

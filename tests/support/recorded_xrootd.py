@@ -15,21 +15,15 @@ from typing import TYPE_CHECKING, Final, Self, cast
 
 from tests.support.cluster import free_port
 from tests.support.patience import eventually
+from tests.support.stock_xrootd import StockXrootd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: It refuses to run as root, and becomes this user then, whom its package has made.
+#: Sums of files can be asked for, and nobody's address is looked up.
+CONFIGURATION: Final = "xrootd.chksum max 2 adler32\nxrd.network nodnr\n"
+#: Who serves files if root starts a server.
 ORDINARY_USER: Final = "xrootd"
-CONFIGURATION: Final = """\
-all.export /store
-oss.localroot {folder}/data
-all.adminpath {folder}/admin
-all.pidpath {folder}/run
-xrootd.chksum max 2 adler32
-xrd.network nodnr
-{more}
-"""
 
 
 def is_installed(*programs: str) -> bool:
@@ -38,16 +32,20 @@ def is_installed(*programs: str) -> bool:
 
 
 class WritableXrootd:
-    """A data server of XRootD that exports /store; enter it to start it, leave it to end it."""
+    """A data server of XRootD whose clients may write to /store, in a folder of its own.
+
+    Enter it to wait until it answers; leave it to end it, and remove the folder.
+    """
 
     def __init__(self, more: str = "") -> None:
-        """`more` lines of its configuration."""
+        """`more` are more lines of its configuration."""
         # Not in pytest's own folders, which no other user may enter.
-        self.folder = Path(tempfile.mkdtemp(prefix="packhorse-xrootd-"))
-        self.data = self.folder / "data"
-        self.port = free_port()
-        self._more = more
-        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = Path(tempfile.mkdtemp(prefix="packhorse-xrootd-"))
+        self.data = self._folder / "data"
+        (self.data / "store").mkdir(parents=True)
+        self._give_away()
+        self._server = StockXrootd(self.data, self._folder, CONFIGURATION + more)
+        self.port = self._server.port
 
     def write(self, lfn: str, content: bytes) -> None:
         """Puts a file where the server finds it."""
@@ -57,37 +55,17 @@ class WritableXrootd:
         self._give_away()
 
     def __enter__(self) -> Self:
-        (self.data / "store").mkdir(parents=True, exist_ok=True)
-        config = self.folder / "xrootd.cfg"
-        config.write_text(CONFIGURATION.format(folder=self.folder, more=self._more))
-        self._give_away()
-        argv = ["xrootd", "-c", str(config), "-p", str(self.port)]
-        argv += ["-l", str(self.folder / "xrootd.log")]
-        if os.geteuid() == 0:
-            argv += ["-R", ORDINARY_USER]
-        silence = subprocess.DEVNULL
-        self._process = subprocess.Popen(
-            argv, cwd=self.folder, stdin=silence, stdout=silence, stderr=silence
-        )
-        eventually(self._is_up)
+        self._server.__enter__()
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait()
-        shutil.rmtree(self.folder)
+        self._server.__exit__()
+        shutil.rmtree(self._folder)
 
     def _give_away(self) -> None:
         if os.geteuid() == 0:
-            for path in (self.folder, self.data, *self.data.rglob("*")):
+            for path in (self.data, *self.data.rglob("*")):
                 shutil.chown(path, ORDINARY_USER)
-
-    def _is_up(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, (self.folder / "xrootd.log").read_text()
-        with socket.socket() as attempt:
-            return attempt.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 @dataclass

@@ -30,19 +30,21 @@ oss.localroot {pool}
 xrd.port {port}
 all.adminpath {folder}/admin
 all.pidpath {folder}/admin
+{more}
 """
 
 
 class StockXrootd:
     """One server. Enter it to wait until it answers; leave it to end it.
 
-    `folder` is a directory of its own, which any user may enter.
+    `folder` is a directory of its own, which any user may enter; `more` are more lines of
+    its configuration.
     """
 
-    def __init__(self, pool: Path, folder: Path) -> None:
+    def __init__(self, pool: Path, folder: Path, more: str = "") -> None:
         self.port = free_port()
         config = folder / "xrootd.cfg"
-        config.write_text(CONFIG.format(pool=pool, port=self.port, folder=folder))
+        config.write_text(CONFIG.format(pool=pool, port=self.port, folder=folder, more=more))
         self._log = folder / "xrootd.log"
         program = shutil.which("xrootd")
         assert program is not None
