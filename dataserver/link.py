@@ -112,6 +112,7 @@ class Link:
         self._ends = Ends()
         self._stream: Stream | None = None
         self._complaint = ""
+        self._root_address = ""
         engine.on_change = self.wake
         engine.carry_with(
             {
@@ -137,6 +138,14 @@ class Link:
                 async with asyncio.timeout(timeout_s):
                     await self._stream.heard()
 
+    @property
+    def root_address(self) -> str:
+        """HOST:PORT of the redirector's root:// door, as it said last; "" if it has none."""
+        stream = self._stream
+        if stream is None or not stream.is_welcome:
+            return self._root_address
+        return stream.root_address
+
     async def until_told(self) -> None:
         """Waits until the redirector was told how every recall ended, if it is in touch."""
         if self._stream is not None:
@@ -157,6 +166,7 @@ class Link:
                 self._complain(error_from_rpc(error, f"redirector {self._redirector}"))
             finally:
                 if self._stream is not None:
+                    self._root_address = self.root_address
                     was_welcome = self._stream.is_welcome
                     self._stream = None
                 self._engine.node.changes.abandon()
@@ -199,6 +209,7 @@ class Stream:
 
     def __init__(self, call: Any, engine: Engine, pulse: Pulse, orders: Orders, ends: Ends) -> None:
         self.is_welcome = False
+        self.root_address = ""
         self.wake = asyncio.Event()
         self._call = call
         self._engine = engine
@@ -277,6 +288,7 @@ class Stream:
 
     def _welcome(self, said: pb.Welcome) -> None:
         self.is_welcome = True
+        self.root_address = said.root_address
         self._heartbeat_s = said.heartbeat_s or DEFAULT_HEARTBEAT_S
         self._batch_messages = MESSAGES_IN_A_BATCH if said.takes_batches else 1
         self._engine.post(events.Welcomed(said.recall_lease_s, self._hello_s))

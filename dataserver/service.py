@@ -19,11 +19,16 @@ from common import wording
 from common.address import public_address
 from common.clock import Clock
 from common.command import Janitor
+from common.config.root import RootConfig
 from common.errors import PackhorseError
 from common.grpc_server import make_server
+from common.root_server import DoorLimits, Listener
 from dataserver import adopt
 from dataserver.archive import Archive
+from dataserver.attributes import Attributes
 from dataserver.catalogue import Catalogue
+from dataserver.changing import Changing
+from dataserver.claims import Claims
 from dataserver.core.events import Closing
 from dataserver.core.node import Node
 from dataserver.core.pool import Pool
@@ -31,6 +36,7 @@ from dataserver.core.replica import Limits
 from dataserver.describing import Describer
 from dataserver.disk import PoolDisk
 from dataserver.doors.reading import ReadingDoor
+from dataserver.doors.root import RootDoor
 from dataserver.engine import Engine
 from dataserver.health import DiskHealth
 from dataserver.heartbeat import Pulse
@@ -43,6 +49,10 @@ from dataserver.openers import Openers
 from dataserver.orders import Orders
 from dataserver.purger import Purger
 from dataserver.recalls import Recalls
+from dataserver.replicas import Replicas
+from dataserver.summing import Summing
+from dataserver.uploads import Uploads
+from dataserver.writable import Writable
 from protos.packhorse.v1 import dataserver_pb2_grpc, types_pb2
 from protos.packhorse.v1 import redirector_pb2 as pb
 
@@ -68,12 +78,20 @@ class DataServerService:
     """One pool's server. `names` says which files the site has, and where in its archive."""
 
     def __init__(
-        self, config: DataServerConfig, mss: MssConfig, names: NameMap, *, version: str = ""
+        self,
+        config: DataServerConfig,
+        mss: MssConfig,
+        names: NameMap,
+        *,
+        root: RootConfig | None = None,
+        version: str = "",
     ) -> None:
+        """`root` is what all root:// doors have in common; its defaults if not given."""
         self.name = config.name
         self._config = config
         self._mss = mss
         self._names = names
+        self._root = root if root is not None else RootConfig.model_validate({})
         self._version = version
         self._address = ""
         #: HOST:PORT where clients read its files by root://; "" if they cannot.
@@ -83,6 +101,8 @@ class DataServerService:
         self._closing = contextlib.AsyncExitStack()
         self._background: list[asyncio.Task[Any]] = []
         self._engine: Engine | None = None
+        self._uploads: Uploads | None = None
+        self._changing: Changing | None = None
 
     @property
     def address(self) -> str:
@@ -94,6 +114,18 @@ class DataServerService:
         """The node at its core, once it has started; for looking at."""
         assert self._engine is not None
         return self._engine.node
+
+    @property
+    def uploads(self) -> Uploads:
+        """What lets clients write, once it has started."""
+        assert self._uploads is not None
+        return self._uploads
+
+    @property
+    def changing(self) -> Changing:
+        """What lets clients rename, remove and describe files, once it has started."""
+        assert self._changing is not None
+        return self._changing
 
     # --- start --------------------------------------------------------------
 
@@ -121,8 +153,6 @@ class DataServerService:
         self._closing.push_async_callback(purger.stop)
         describer = await self._make_describer(engine, disk, catalogue)
         health = DiskHealth(disk)
-        door = ReadingDoor(engine, disk, catalogue, config.host)
-        await self._open_door(door)
         link = Link(
             engine,
             config.redirector,
@@ -130,6 +160,11 @@ class DataServerService:
             Pulse(engine, health),
             Orders(engine, archive, catalogue, describer, purger, Losses(engine, disk)),
         )
+        replicas = Replicas(engine, disk)
+        self._let_clients_write(engine, disk, catalogue, replicas, link, algorithm)
+        await self._open_door(ReadingDoor(engine, disk, catalogue, replicas, config.host))
+        if config.serve is None:
+            self._open_root_door(tasks, engine, disk, catalogue, link)
         checker = adopt.Checker(engine, archive, disk, catalogue)
         self._spawn(tasks, "time", engine.tick())
         self._spawn(tasks, "inspections", describer.work())
@@ -211,6 +246,60 @@ class DataServerService:
         await server.start()
         self._closing.push_async_callback(self._close_door, server, door)
 
+    def _let_clients_write(
+        self,
+        engine: Engine,
+        disk: PoolDisk,
+        catalogue: Catalogue,
+        replicas: Replicas,
+        link: Link,
+        algorithm: str | None,
+    ) -> None:
+        """Makes what doors call for clients who write, rename and remove."""
+        writable = Writable(self._names, self._root.writable)
+        claims = Claims(engine, link, self._config.redirector, self._boot_epoch)
+        self._uploads = Uploads(
+            engine, disk, catalogue, replicas, claims, link, writable, algorithm
+        )
+        attributes = Attributes(engine, catalogue, writable)
+        summing = Summing(engine, disk, catalogue, replicas)
+        self._changing = Changing(
+            engine, disk, catalogue, replicas, link, writable, attributes, summing
+        )
+        # In the opposite order: no upload waits for the redirector's answer any more.
+        self._closing.push_async_callback(self._uploads.stop)
+        self._closing.push_async_callback(self._changing.stop)
+        self._closing.push_async_callback(claims.stop)
+
+    def _open_root_door(
+        self,
+        tasks: NamedTasks,
+        engine: Engine,
+        disk: PoolDisk,
+        catalogue: Catalogue,
+        link: Link,
+    ) -> None:
+        config, root = self._config, self._root
+        door = RootDoor(
+            engine,
+            disk,
+            catalogue,
+            self.uploads,
+            self.changing,
+            self._names,
+            root,
+            "adler32" if config.checksum == "none" else config.checksum,
+            self._version,
+            lambda: link.root_address,
+        )
+        limits = DoorLimits(root.max_connections, root.max_requests, root.idle_timeout)
+        door.listener = Listener(door, limits, disk.senders.call)
+        address = door.listener.open(config.root_listen)
+        self._closing.push_async_callback(door.stop)
+        self._root_address = config.root_advertise or public_address(address)
+        door.looking.address = self._root_address
+        self._spawn(tasks, "root door", door.listener.watch())
+
     def _spawn(self, tasks: NamedTasks, what: str, work: Any) -> None:
         task = tasks.spawn(f"{self.name}: {what}", work, endless=True)
         self._background.append(task)
@@ -242,6 +331,7 @@ class DataServerService:
             version=self._version,
             drain=config.drain,
             takes_batches=True,
+            claims=engine.node.claims(),
             served_by_others=config.serve is not None,
         )
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from common.errors import Damaged, PackhorseError, Refused, UsageError
 from dataserver.core import events
 from dataserver.disk_errors import explained
-from dataserver.upload_file import Buffer, UploadFile, copy_all, sum_and_sync, write_all
+from dataserver.open_file import OpenFile
+from dataserver.upload_file import Buffer, copy_all, sum_and_sync, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,7 +58,7 @@ class Upload:
         self._disk = disk
         self._link = link
         self._algorithm = algorithm
-        self._file: UploadFile | None = None
+        self._file: OpenFile | None = None
         self._opening: asyncio.Future[int] | None = None
         self._reserved_bytes = 0
         self._ask_from_bytes = 0
@@ -185,7 +186,8 @@ class Upload:
         if self._opening is not None:
             await asyncio.wait([self._opening])
         if self._file is not None:
-            await self._file.close()
+            self._file.close()
+            await self._file.until_idle()
 
     def give_up(self, error: PackhorseError) -> None:
         """Has it ended, unless it has ended already; not to be called once it is published."""
@@ -227,9 +229,9 @@ class Upload:
 
     def _opened(self, opening: asyncio.Future[int]) -> None:
         if not opening.cancelled() and opening.exception() is None:
-            self._file = UploadFile(opening.result())
+            self._file = OpenFile(opening.result())
 
-    def _usable_file(self) -> UploadFile:
+    def _usable_file(self) -> OpenFile:
         self._raise_problem()
         if self._is_finishing or self._file is None:
             raise UsageError(f"{self.lfn} is not open for writing any more")

@@ -1,15 +1,13 @@
-"""The file of an upload: written in threads, several writes at a time, in any order.
+"""What threads do with the file of an upload: write, copy, sum up. All of it blocks.
 
-A thread that was given something to do uses the descriptor until it has done it, even if
-whoever waited for it is gone. So the file is closed only when no thread is at it.
+Raises OSError where the disk does.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from dataserver import checksum as checksums
 
@@ -17,9 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from dataserver.checksum import Checksum
-    from dataserver.threads import Threads
-
-T = TypeVar("T")
 
 #: Linux takes no more pieces in one call.
 PIECES_IN_A_WRITE: Final = 1024
@@ -32,48 +27,6 @@ _NO_COPY_IN_KERNEL: Final = frozenset(
 )
 
 Buffer = bytes | bytearray | memoryview
-
-
-class UploadFile:
-    """A descriptor that threads use, and that is closed behind the last of them."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._is_closed = False
-        self._uses: set[asyncio.Future[Any]] = set()
-
-    async def use(self, threads: Threads, work: Callable[[int], T]) -> T:
-        """What `work` makes of the descriptor in one of the threads.
-
-        Raises OSError if it is closed, and what the work raises.
-        """
-        if self._is_closed:
-            raise OSError(errno.EBADF, "the file is closed")
-        use: asyncio.Future[T] = threads.call(lambda: work(self._fd))
-        self._uses.add(use)
-        use.add_done_callback(self._used)
-        return await asyncio.shield(use)
-
-    async def until_idle(self) -> None:
-        """Waits until no thread is at it."""
-        while self._uses:
-            await asyncio.wait(self._uses)
-
-    async def close(self) -> None:
-        """Closes it, once; nobody begins to use it any more."""
-        if not self._is_closed:
-            self._is_closed = True
-            await self.until_idle()
-            os.close(self._fd)
-
-    def _used(self, use: asyncio.Future[Any]) -> None:
-        self._uses.discard(use)
-        # Whoever waited for it may be gone.
-        if not use.cancelled():
-            use.exception()
-
-
-# --- what threads do; all of it blocks, and raises OSError ---------------------------------
 
 
 def write_all(fd: int, pieces: Sequence[Buffer], offset: int) -> None:

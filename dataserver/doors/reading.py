@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Final
 from common.errors import NotFound, UsageError
 from common.names import normalise
 from dataserver import wire
-from dataserver.losses import Losses
 from dataserver.open_file import OpenFile
 from protos.packhorse.v1 import dataserver_pb2 as pb
 from protos.packhorse.v1 import dataserver_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     import grpc
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from dataserver.core.replica import Replica
     from dataserver.disk import PoolDisk
     from dataserver.engine import Engine
+    from dataserver.replicas import Replicas
 
 CHUNK_BYTES: Final = 1 << 20
 #: Linux takes no longer paths, its final NUL included.
@@ -39,12 +39,19 @@ PATH_MAX_BYTES: Final = 4096
 class ReadingDoor(dataserver_pb2_grpc.DataServerServicer):
     """The DataServer service of one pool. `host` is the pool's host label."""
 
-    def __init__(self, engine: Engine, disk: PoolDisk, catalogue: Catalogue, host: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        disk: PoolDisk,
+        catalogue: Catalogue,
+        replicas: Replicas,
+        host: str,
+    ) -> None:
         self._engine = engine
         self._disk = disk
         self._catalogue = catalogue
+        self._replicas = replicas
         self._host = host
-        self._losses = Losses(engine, disk)
         self._closing = asyncio.Event()
 
     def close(self) -> None:
@@ -58,8 +65,8 @@ class ReadingDoor(dataserver_pb2_grpc.DataServerServicer):
     ) -> AsyncIterator[pb.OpenReply]:
         """One reply, then silence until the client or the server goes."""
         lfn = normalise(request.lfn)
-        with self._opened(lfn) as replica:
-            (await self._open(replica)).close()
+        async with self._opened(lfn) as (_, file):
+            file.close()
             known = await self._catalogue.known([lfn])
             if not known:
                 raise NotFound(f"{lfn} is not on this node any more")
@@ -76,7 +83,7 @@ class ReadingDoor(dataserver_pb2_grpc.DataServerServicer):
     ) -> AsyncIterator[pb.ReadReply]:
         """The bytes of one range, which ends where the file does."""
         lfn = normalise(request.lfn)
-        with self._opened(lfn) as replica:
+        async with self._opened(lfn) as (replica, file):
             if request.offset > replica.size_bytes:
                 raise UsageError(
                     f"{lfn} has {replica.size_bytes} bytes; none can be read at {request.offset}"
@@ -84,49 +91,36 @@ class ReadingDoor(dataserver_pb2_grpc.DataServerServicer):
             end = replica.size_bytes
             if request.length:
                 end = min(end, request.offset + request.length)
-            with contextlib.closing(await self._open(replica)) as file:
-                for offset in range(request.offset, end, CHUNK_BYTES):
-                    data = await self._read(replica, file, min(CHUNK_BYTES, end - offset), offset)
-                    yield pb.ReadReply(data=data)
+            for offset in range(request.offset, end, CHUNK_BYTES):
+                data = await self._read(replica, file, min(CHUNK_BYTES, end - offset), offset)
+                yield pb.ReadReply(data=data)
 
     def _local_path(self, lfn: str) -> str:
         """Where the file lies; empty if that is too long for anyone to open it by path."""
         path = str(self._disk.path(lfn))
         return path if len(os.fsencode(path)) < PATH_MAX_BYTES else ""
 
-    @contextlib.contextmanager
-    def _opened(self, lfn: str) -> Iterator[Replica]:
-        """Counts a reader, and a use at both ends. Raises NotFound."""
-        pool = self._engine.node.pool
-        replica = pool.open(lfn, self._engine.now_s())
-        try:
-            yield replica
-        finally:
-            now_s = self._engine.now_s()
-            pool.close(replica, now_s)
-            self._catalogue.note_use(lfn, now_s)
+    @contextlib.asynccontextmanager
+    async def _opened(self, lfn: str) -> AsyncIterator[tuple[Replica, OpenFile]]:
+        """A replica and its file; counts a reader, and a use at both ends.
 
-    async def _open(self, replica: Replica) -> OpenFile:
-        """The replica's file, if it is what it should be.
-
-        Raises NotFound and drops the replica if it is not; Damaged if it cannot be read.
+        Raises NotFound if it is not here, or not what it should be; Damaged if it cannot be
+        read.
         """
+        replica, fd = await self._replicas.open(lfn)
+        file = OpenFile(fd)
         try:
-            file = await OpenFile.open(
-                self._disk.readers, lambda: self._disk.open_replica(replica.lfn)
-            )
-        except OSError as error:
-            raise self._losses.unreadable(replica, error) from error
-        if file.size_bytes != replica.size_bytes:
+            yield replica, file
+        finally:
             file.close()
-            raise self._losses.wrong_size(replica, file.size_bytes)
-        return file
+            self._replicas.give_back(replica)
+            self._catalogue.note_use(lfn, self._engine.now_s())
 
     async def _read(self, replica: Replica, file: OpenFile, length: int, offset: int) -> bytes:
         try:
-            data = await file.read(length, offset)
+            data = await file.use(self._disk.readers, lambda fd: os.pread(fd, length, offset))
         except OSError as error:
-            raise self._losses.unreadable(replica, error) from error
+            raise self._replicas.losses.unreadable(replica, error) from error
         if len(data) != length:
-            raise self._losses.cut_short(replica, offset + len(data))
+            raise self._replicas.losses.cut_short(replica, offset + len(data))
         return data

@@ -151,7 +151,13 @@ def _dataserver(loaded: LoadedConfig, name: str) -> Service:
     from dataserver.service import DataServerService
 
     site = loaded.site
-    return DataServerService(site.dataservers[name], site.mss, site.name_map(), version=__version__)
+    return DataServerService(
+        site.dataservers[name],
+        site.mss,
+        site.name_map(),
+        root=site.root,
+        version=__version__,
+    )
 
 
 def _packetizer(loaded: LoadedConfig) -> Service:

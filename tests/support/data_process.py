@@ -92,6 +92,7 @@ def _toml(site: DataSite) -> str:
             "redirector": server.redirector,
             **site.node,
         },
+        "root": site.root,
     }
     return "\n".join(
         f"[{name}]\n" + "\n".join(f"{key} = {_value(value)}" for key, value in table.items())

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from common.config.model import DataServerConfig, MssConfig, SiteConfig
+from common.config.root import RootConfig
 from common.service import NamedTasks
 from dataserver.service import DataServerService
 
@@ -26,13 +27,17 @@ def adler32(content: bytes) -> str:
 
 @dataclass
 class DataSite:
-    """An archive, a pool, and what serves them. `node` changes keys of the server's table."""
+    """An archive, a pool, and what serves them. `node` changes keys of the server's table.
+
+    Clients may write in `/store/my/`.
+    """
 
     folder: Path
     redirector: FakeRedirector
     stagecmd: str | Sequence[str] = "builtin"
     mss: dict[str, Any] = field(default_factory=dict)
     node: dict[str, Any] = field(default_factory=dict)
+    root: dict[str, Any] = field(default_factory=lambda: {"writable": ["/store/my"]})
     name: str = "disk1"
 
     def __post_init__(self) -> None:
@@ -74,13 +79,19 @@ class DataSite:
         }
         server = DataServerConfig.model_validate(table)
         return SiteConfig(
-            mss=mss, redirector=None, dataservers={self.name: server}, packetizer=None
+            mss=mss,
+            redirector=None,
+            dataservers={self.name: server},
+            packetizer=None,
+            root=RootConfig.model_validate(self.root),
         )
 
     def service(self) -> DataServerService:
         """The data server, not started."""
         site = self.config()
-        return DataServerService(site.dataservers[self.name], site.mss, site.name_map())
+        return DataServerService(
+            site.dataservers[self.name], site.mss, site.name_map(), root=site.root
+        )
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[DataServerService]:

@@ -21,6 +21,8 @@ from protos.packhorse.v1 import redirector_pb2_grpc as pb_grpc
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
+    from common.errors import PackhorseError
+
 TIMEOUT_S = 30.0
 
 
@@ -42,6 +44,9 @@ class JoinedNode:
         self.beats = 0
         self.progress: dict[str, list[pb.RecallProgress]] = defaultdict(list)
         self.answers: dict[int, list[Any]] = defaultdict(list)
+        self.claims: dict[str, bool] = dict.fromkeys(hello.claims, True)  # name: replaces
+        #: Claims that have ended: the name, and the size it was online with by then.
+        self.claims_ended: list[tuple[str, int | None]] = []
 
     def take(self, message: pb.NodeMessage) -> None:
         """Notes what the node says."""
@@ -56,6 +61,10 @@ class JoinedNode:
             case "recall_progress":
                 progress = message.recall_progress
                 self.progress[progress.recall_id].append(progress)
+            case "claim_ended":
+                lfn = message.claim_ended.lfn
+                self.claims.pop(lfn, None)
+                self.claims_ended.append((lfn, self.replicas.get(lfn)))
             case (
                 "described"
                 | "examined"
@@ -103,6 +112,9 @@ class FakeRedirector:
     hellos: list[pb.Hello] = field(default_factory=list)
     ended: dict[str, pb.RecallEnded] = field(default_factory=dict)
     endings: list[pb.RecallEnded] = field(default_factory=list)
+    #: Why names are not to be claimed.
+    claims_refused: dict[str, PackhorseError] = field(default_factory=dict)
+    claims_asked: list[pb.ClaimNameRequest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.address = ""
@@ -110,11 +122,14 @@ class FakeRedirector:
         self._server: Any = None
         self._changed = asyncio.Condition()
         self._numbers = itertools.count(1)
+        #: Cleared by a test that wants claims to wait for their answers.
+        self.answers_claims = asyncio.Event()
+        self.answers_claims.set()
 
     async def __aenter__(self) -> Self:
         self._server, self.address = make_server(self.listen)
         self.listen = self.address
-        door = _Door(self)  # type: ignore[abstract] # data servers call only one of its methods
+        door = _Door(self)  # type: ignore[abstract] # data servers call only two of its methods
         pb_grpc.add_ClusterServicer_to_server(door, self._server)
         await self._server.start()
         return self
@@ -162,6 +177,20 @@ class FakeRedirector:
             reader.cancel()
             if self.nodes.get(name) is node:
                 del self.nodes[name]
+
+    async def claim(self, request: pb.ClaimNameRequest) -> None:
+        """Lets a node write under a name, unless the test has a reason against it."""
+        self.claims_asked.append(request)
+        async with self._changed:
+            self._changed.notify_all()
+        await self.answers_claims.wait()
+        if request.lfn in self.claims_refused:
+            raise self.claims_refused[request.lfn]
+        node = self.nodes[request.node]
+        assert request.boot_epoch == node.hello.boot_epoch
+        if request.lfn in node.claims:
+            self.error = AssertionError(f"{request.lfn} is claimed twice")
+        node.claims[request.lfn] = request.replaces
 
     async def _read(self, node: JoinedNode, requests: AsyncIterator[pb.NodeMessage]) -> None:
         async for said in requests:
@@ -257,3 +286,9 @@ class _Door(pb_grpc.ClusterServicer):
         async with contextlib.aclosing(self._redirector.join(request_iterator)) as commands:
             async for command in commands:
                 yield command
+
+    async def ClaimName(  # noqa: N802
+        self, request: pb.ClaimNameRequest, context: object
+    ) -> pb.ClaimNameReply:
+        await self._redirector.claim(request)
+        return pb.ClaimNameReply()

@@ -1,0 +1,14 @@
+"""A data server's root:// door: the bytes of one pool.
+
+door        who comes in, and which part answers what
+handles     the files one client has open
+reading     open, read, readv, pgread
+writing     open to write, write, writev, pgwrite, sync, truncate, close
+streams     the data behind one write, as it arrives
+looking     stat, locate and questions
+changing    files removed, renamed, their permissions and attributes
+"""
+
+from dataserver.doors.root.door import RootDoor
+
+__all__ = ["RootDoor"]

@@ -1,0 +1,129 @@
+"""Files removed, renamed and described anew, where the site lets clients do so."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from common.errors import AlreadyExists, NotFound, UsageError
+from common.root_server import RootError
+from xroot import responses
+from xroot.protocol import (
+    ATTRIBUTE_DATA,
+    ATTRIBUTE_NEW,
+    MAX_ATTRIBUTE_NAME_BYTES,
+    MAX_ATTRIBUTE_VALUE_BYTES,
+    MAX_ATTRIBUTES,
+    AttributeAction,
+    Code,
+)
+
+if TYPE_CHECKING:
+    from common.root_server import Connection
+    from dataserver.changing import Changing as Changes
+    from xroot.requests import FAttr
+
+
+class Changing:
+    """Answers what changes a file by its name."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+
+    async def rm(self, connection: Connection, stream_id: bytes, lfn: str) -> None:
+        """Removes a file. Raises PackhorseError."""
+        await self._changes.remove(lfn)
+        connection.send(responses.ok(stream_id))
+
+    async def mv(self, connection: Connection, stream_id: bytes, lfn: str, target: str) -> None:
+        """Renames a file. Raises PackhorseError."""
+        await self._changes.rename(lfn, target)
+        connection.send(responses.ok(stream_id))
+
+    async def chmod(self, connection: Connection, stream_id: bytes, lfn: str, mode: int) -> None:
+        """Gives a file other permissions. Raises PackhorseError."""
+        await self._changes.set_mode(lfn, mode)
+        connection.send(responses.ok(stream_id))
+
+    async def fattr(self, connection: Connection, stream_id: bytes, lfn: str, asked: FAttr) -> None:
+        """Reads or changes extended attributes. Raises PackhorseError, RootError."""
+        _check(asked)
+        match asked.action:
+            case AttributeAction.LIST:
+                found = await self._changes.attributes(lfn)
+                body = _listed(found, with_values=bool(asked.options & ATTRIBUTE_DATA))
+            case AttributeAction.GET:
+                found = await self._changes.attributes(lfn)
+                codes = [0 if _text(name) in found else Code.ATTR_NOT_FOUND for name in asked.names]
+                values = [found.get(_text(name), b"") for name in asked.names]
+                body = _told(asked, codes) + b"".join(_value(value) for value in values)
+            case AttributeAction.SET:
+                body = _told(asked, [await self._set(lfn, asked, one) for one in _numbers(asked)])
+            case _:
+                body = _told(asked, [await self._delete(lfn, name) for name in asked.names])
+        connection.send(responses.ok(stream_id, body))
+
+    async def _set(self, lfn: str, asked: FAttr, number: int) -> int:
+        new_only = bool(asked.options & ATTRIBUTE_NEW)
+        name = _text(asked.names[number])
+        try:
+            await self._changes.set_attribute(lfn, name, asked.values[number], new_only=new_only)
+        except AlreadyExists:
+            return Code.ITEM_EXISTS
+        return 0
+
+    async def _delete(self, lfn: str, name: bytes) -> int:
+        if _text(name) not in await self._changes.attributes(lfn):
+            return Code.ATTR_NOT_FOUND
+        try:
+            await self._changes.remove_attribute(lfn, _text(name))
+        except NotFound:
+            return Code.ATTR_NOT_FOUND
+        return 0
+
+
+def _check(asked: FAttr) -> None:
+    if asked.action not in list(AttributeAction):
+        raise UsageError(f"fattr: there is no action {asked.action}")
+    if (asked.action == AttributeAction.LIST) == bool(asked.names):
+        raise UsageError("fattr: a list takes no names, and everything else needs some")
+    if len(asked.names) > MAX_ATTRIBUTES:
+        raise UsageError(f"fattr: {MAX_ATTRIBUTES} attributes at a time, not {len(asked.names)}")
+    if any(len(name) > MAX_ATTRIBUTE_NAME_BYTES for name in asked.names):
+        reason = f"fattr: a name has more than {MAX_ATTRIBUTE_NAME_BYTES} bytes"
+        raise RootError(Code.ARG_TOO_LONG, reason)
+    if any(len(value) > MAX_ATTRIBUTE_VALUE_BYTES for value in asked.values):
+        reason = f"fattr: a value has more than {MAX_ATTRIBUTE_VALUE_BYTES} bytes"
+        raise RootError(Code.ARG_TOO_LONG, reason)
+
+
+def _numbers(asked: FAttr) -> range:
+    return range(len(asked.names))
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _value(value: bytes) -> bytes:
+    return struct.pack(">i", len(value)) + value
+
+
+def _told(asked: FAttr, codes: list[int]) -> bytes:
+    """How many went wrong and how many there are, then each name with what came of it."""
+    wrong = sum(1 for code in codes if code)
+    names = (
+        struct.pack(">H", code) + name + b"\0"
+        for code, name in zip(codes, asked.names, strict=True)
+    )
+    return bytes([wrong, len(codes)]) + b"".join(names)
+
+
+def _listed(found: dict[str, bytes], *, with_values: bool) -> bytes:
+    """Names, each in the users' name space; with their values, if these are wanted."""
+    parts = []
+    for name, value in sorted(found.items()):
+        parts.append(b"U." + name.encode("utf-8", "surrogateescape") + b"\0")
+        if with_values:
+            parts.append(_value(value))
+    return b"".join(parts)

@@ -1,0 +1,303 @@
+"""A data server's root:// door: who comes in, and which part answers what.
+
+What this pool does not have is the redirector's affair: the client is sent back to it, and
+told that it was here. So a file that vanished between a redirect and an open is recalled
+again, and its reader notices nothing but a moment's wait.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from common.address import split_address
+from common.errors import NotFound, PackhorseError
+from common.names import normalise_prefix
+from common.root_server import RootError
+from dataserver.doors.root.changing import Changing
+from dataserver.doors.root.handles import Handles, ReadFile
+from dataserver.doors.root.looking import Looking
+from dataserver.doors.root.reading import Reading
+from dataserver.doors.root.streams import Nowhere
+from dataserver.doors.root.writing import Writing
+from xroot import requests, responses
+from xroot.protocol import STAT_VFS, Code, OpenFlag, ServerFlag
+from xroot.texts import cgi_values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from common.config.root import RootConfig
+    from common.names import NameMap
+    from common.root_server import Connection, Listener
+    from dataserver.catalogue import Catalogue
+    from dataserver.changing import Changing as Changes
+    from dataserver.disk import PoolDisk
+    from dataserver.doors.root.streams import PageStream, Stream
+    from dataserver.engine import Engine
+    from dataserver.uploads import Uploads
+    from xroot.decoder import Data
+    from xroot.requests import Message
+
+_UNPROVEN = (
+    requests.Locate,
+    requests.DirList,
+    requests.Statx,
+    requests.Prepare,
+    requests.MkDir,
+    requests.RmDir,
+)
+
+
+class RootDoor:
+    """What all connections share."""
+
+    flags = ServerFlag.IS_SERVER | ServerFlag.SUPPORTS_PAGES | ServerFlag.SUPPORTS_POSC
+
+    def __init__(
+        self,
+        engine: Engine,
+        disk: PoolDisk,
+        catalogue: Catalogue,
+        uploads: Uploads,
+        changes: Changes,
+        name_map: NameMap,
+        config: RootConfig,
+        default_checksum: str,
+        version: str,
+        redirector: Callable[[], str],
+    ) -> None:
+        """`default_checksum` and `version` are told to clients that ask for them; `redirector`
+        gives HOST:PORT of the redirector's root:// door, "" as long as it is not known."""
+        writable = tuple(map(normalise_prefix, config.writable))
+        self.max_open_files = config.max_open_files
+        self.names = name_map
+        self.is_writable: Callable[[str], bool] = lambda lfn: lfn.startswith(writable)
+        self.reading = Reading(engine, disk, catalogue)
+        self.writing = Writing(engine, uploads)
+        self.looking = Looking(engine, disk, changes, default_checksum, version, self.is_writable)
+        self.changing = Changing(changes)
+        self.listener: Listener | None = None
+        self._redirector = redirector
+        self.node = engine.name
+
+    @property
+    def redirector(self) -> str:
+        """Where clients are sent for what is not here; "" if nowhere."""
+        return self._redirector()
+
+    def welcome(self, connection: Connection) -> RootClient:
+        """Whoever answers this connection's requests."""
+        return RootClient(self, connection)
+
+    async def stop(self) -> None:
+        """Ends every connection, and waits for what is being published or forgotten."""
+        if self.listener is not None:
+            self.listener.close()
+        await self.writing.stop()
+
+
+class RootClient:
+    """One client, and what it has open."""
+
+    def __init__(self, door: RootDoor, connection: Connection) -> None:
+        self._door = door
+        self._connection = connection
+        self._handles = Handles(door.max_open_files)
+        self._stream: Stream | PageStream | Nowhere = Nowhere()
+        self._is_gone = False
+        reading, writing, looking = door.reading, door.writing, door.looking
+        shared: dict[type, Callable[[Connection, Handles, bytes, Any], None]] = {
+            requests.ReadV: reading.readv,
+            requests.PgRead: reading.pgread,
+            requests.Sync: writing.sync,
+            requests.Query: looking.query,
+        }
+        self._shared = shared
+        self._answers: dict[type, Callable[[bytes, Any], None]] = {
+            requests.Open: self._open,
+            requests.Close: self._close,
+            requests.Write: self._write(writing.write),
+            requests.WriteV: self._write(writing.writev),
+            requests.PgWrite: self._write(writing.pgwrite),
+            requests.Truncate: self._truncate,
+            requests.Stat: self._stat,
+            requests.Rm: self._rm,
+            requests.Mv: self._mv,
+            requests.Chmod: self._chmod,
+            requests.FAttr: self._fattr,
+            requests.Bind: self._bind,
+            requests.EndSession: self._end_session,
+        }
+
+    def request(self, stream_id: bytes, message: Message) -> None:
+        """Answers a request. Raises PackhorseError, RootError."""
+        if isinstance(message, requests.Read):
+            self._door.reading.read(self._connection, self._handles, stream_id, message)
+        elif (shared := self._shared.get(type(message))) is not None:
+            shared(self._connection, self._handles, stream_id, message)
+        elif (answer := self._answers.get(type(message))) is not None:
+            answer(stream_id, message)
+        else:
+            self._elsewhere(stream_id, message)
+
+    def data(self, piece: Data) -> None:
+        """Takes some of the data behind the last write."""
+        self._stream.feed(piece)
+
+    def gone(self) -> None:
+        """Closes what was open: a file that is not written to its end leaves nothing."""
+        self._is_gone = True
+        for file in self._handles.take_all():
+            if isinstance(file, ReadFile):
+                file.close()
+            else:
+                self._door.writing.abandon(file)
+
+    # --- files --------------------------------------------------------------------------
+
+    def _open(self, stream_id: bytes, asked: requests.Open) -> None:
+        self._handles.check_room()
+        lfn = self._door.names.check(asked.path)
+        if asked.options & OpenFlag.WRITING:
+            work = self._open_to_write(stream_id, lfn, asked)
+        else:
+            work = self._open_to_read(stream_id, lfn, asked)
+        self._connection.spawn(stream_id, work)
+
+    async def _open_to_read(self, stream_id: bytes, lfn: str, asked: requests.Open) -> None:
+        try:
+            file = await self._door.reading.open(lfn)
+        except NotFound as error:
+            self._send_back(stream_id, asked.cgi, error)
+            return
+        if self._is_gone:
+            file.close()
+            return
+        about = self._door.looking.text_of(file) if asked.options & OpenFlag.RETSTAT else ""
+        self._tell_handle(stream_id, self._handles.add(file), about)
+
+    async def _open_to_write(self, stream_id: bytes, lfn: str, asked: requests.Open) -> None:
+        size = cgi_values(asked.cgi).get("oss.asize", "")
+        announced = int(size) if size.isascii() and size.isdigit() and len(size) < 19 else 0
+        try:
+            file = await self._door.writing.open(lfn, asked.options, announced, self._owner())
+        except NotFound as error:
+            self._send_back(stream_id, asked.cgi, error)
+            return
+        if self._is_gone:
+            self._door.writing.abandon(file)
+            return
+        about = self._door.looking.text_of(file) if asked.options & OpenFlag.RETSTAT else ""
+        self._tell_handle(stream_id, self._handles.add(file), about)
+
+    def _tell_handle(self, stream_id: bytes, handle: bytes, about: str) -> None:
+        # Between the two stand the size and kind of a compression that nobody uses.
+        body = handle + (bytes(8) + about.encode() + b"\0" if about else b"")
+        self._connection.send(responses.ok(stream_id, body))
+
+    def _close(self, stream_id: bytes, asked: requests.Close) -> None:
+        file = self._handles.take(asked.handle)
+        if isinstance(file, ReadFile):
+            file.close()
+            self._connection.send(responses.ok(stream_id))
+        else:
+            work = self._door.writing.close(self._connection, stream_id, file)
+            self._connection.spawn(stream_id, work)
+
+    def _write(self, take_data: Callable[..., Stream | PageStream]) -> Callable[[bytes, Any], None]:
+        """Has the data that follows go where it belongs, or nowhere if it belongs nowhere."""
+
+        def begin(stream_id: bytes, asked: Any) -> None:
+            self._stream = Nowhere()
+            self._stream = take_data(self._connection, self._handles, stream_id, asked)
+
+        return begin
+
+    def _truncate(self, stream_id: bytes, asked: requests.Truncate) -> None:
+        if not asked.path:
+            self._door.writing.truncate(self._connection, self._handles, stream_id, asked)
+            return
+        lfn = self._door.names.check(asked.path)
+        self._connection.spawn(stream_id, self._truncate_by_name(stream_id, lfn, asked))
+
+    async def _truncate_by_name(self, stream_id: bytes, lfn: str, asked: requests.Truncate) -> None:
+        await self._door.writing.truncate_by_name(lfn, asked.size, self._owner())
+        self._connection.send(responses.ok(stream_id))
+
+    # --- names --------------------------------------------------------------------------
+
+    def _stat(self, stream_id: bytes, asked: requests.Stat) -> None:
+        looking = self._door.looking
+        if asked.options & STAT_VFS:
+            looking.stat_space(self._connection, stream_id)
+        elif not asked.path:
+            looking.stat_open(self._connection, self._handles, stream_id, asked)
+        else:
+            lfn = self._door.names.check_directory(asked.path)
+            work = looking.stat(self._connection, stream_id, lfn)
+            self._connection.spawn(stream_id, self._or_send_back(stream_id, asked.cgi, work))
+
+    def _rm(self, stream_id: bytes, asked: requests.Rm) -> None:
+        work = self._door.changing.rm(self._connection, stream_id, self._file(asked.path))
+        self._connection.spawn(stream_id, self._or_send_back(stream_id, asked.cgi, work))
+
+    def _mv(self, stream_id: bytes, asked: requests.Mv) -> None:
+        source, target = self._file(asked.source), self._file(asked.target)
+        work = self._door.changing.mv(self._connection, stream_id, source, target)
+        self._connection.spawn(stream_id, work)
+
+    def _chmod(self, stream_id: bytes, asked: requests.Chmod) -> None:
+        lfn = self._file(asked.path)
+        work = self._door.changing.chmod(self._connection, stream_id, lfn, asked.mode)
+        self._connection.spawn(stream_id, work)
+
+    def _fattr(self, stream_id: bytes, asked: requests.FAttr) -> None:
+        lfn = self._file(asked.path) if asked.path else self._handles.get(asked.handle).lfn
+        work = self._door.changing.fattr(self._connection, stream_id, lfn, asked)
+        self._connection.spawn(stream_id, work)
+
+    # --- elsewhere ----------------------------------------------------------------------
+
+    async def _or_send_back(self, stream_id: bytes, cgi: str, work: Any) -> None:
+        try:
+            await work
+        except NotFound as error:
+            self._send_back(stream_id, cgi, error)
+
+    def _send_back(self, stream_id: bytes, cgi: str, error: PackhorseError) -> None:
+        """Sends a client to the redirector for what is not here, if that may have it."""
+        if not self._door.redirector:
+            raise error
+        host, port = split_address(self._door.redirector)
+        via = cgi_values(cgi).get("ph.via", self._door.node)
+        gone = f"ph.gone={self._door.node}&ph.via={via}"
+        self._connection.send(responses.redirect(stream_id, host, port, gone))
+
+    def _elsewhere(self, stream_id: bytes, message: Message) -> None:
+        """What is about more than one file is the redirector's to answer."""
+        if isinstance(message, requests.Locate) and not self._door.redirector:
+            self._door.looking.locate(self._connection, stream_id)
+        elif isinstance(message, _UNPROVEN) and self._door.redirector:
+            host, port = split_address(self._door.redirector)
+            self._connection.send(responses.redirect(stream_id, host, port))
+        else:
+            raise RootError(
+                Code.UNSUPPORTED, f"{type(message).__name__.lower()} is not supported here"
+            )
+
+    def _bind(self, stream_id: bytes, asked: requests.Bind) -> None:
+        assert self._door.listener is not None, "connections come by a listener"
+        self._door.listener.bind(self._connection, stream_id, asked.session_id)
+
+    def _end_session(self, stream_id: bytes, asked: requests.EndSession) -> None:
+        assert self._door.listener is not None, "connections come by a listener"
+        self._door.listener.end_session(self._connection, stream_id, asked.session_id)
+
+    def _file(self, path: str) -> str:
+        return self._door.names.check(path)
+
+    def _owner(self) -> str:
+        login = self._connection.session.login
+        user = login.user if login is not None and login.user.isprintable() else ""
+        return f"{user or 'somebody'}@{self._connection.peer}"

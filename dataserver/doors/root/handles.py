@@ -1,0 +1,133 @@
+"""The files one client has open, by the handles it was given for them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from common.errors import Refused
+from common.root_server import RootError
+from xroot.protocol import Code
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dataserver.core.replica import Replica
+    from dataserver.doors.root.writing import WrittenFile
+
+
+class ReadFile:
+    """A replica that is open for reading. Its descriptor lives until nothing is sent of it."""
+
+    __slots__ = ("_on_cut_short", "_on_end", "_parts", "fd", "is_closed", "mtime_s", "replica")
+
+    def __init__(
+        self,
+        fd: int,
+        replica: Replica,
+        on_end: Callable[[ReadFile], None],
+        on_cut_short: Callable[[Replica, int], object],
+    ) -> None:
+        """`on_end` is called once, when it is closed and nothing is sent of it any more."""
+        self.fd = fd
+        self.replica = replica
+        self.mtime_s = int(os.fstat(fd).st_mtime)
+        self.is_closed = False
+        self._parts = 0
+        self._on_end = on_end
+        self._on_cut_short = on_cut_short
+
+    @property
+    def lfn(self) -> str:
+        """Its logical name."""
+        return self.replica.lfn
+
+    @property
+    def size_bytes(self) -> int:
+        """How large it is."""
+        return self.replica.size_bytes
+
+    def keep(self) -> None:
+        """One more part of it is on its way."""
+        self._parts += 1
+
+    def let_go(self) -> None:
+        """One part less is."""
+        self._parts -= 1
+        self._end_if_done()
+
+    def cut_short(self, offset: int) -> None:
+        """It ends before it should: it is no replica any more."""
+        self._on_cut_short(self.replica, offset)
+
+    def close(self) -> None:
+        """Nothing more will be read of it."""
+        if not self.is_closed:
+            self.is_closed = True
+            self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if self.is_closed and not self._parts:
+            os.close(self.fd)
+            self._on_end(self)
+
+
+class Handles:
+    """What one client has open."""
+
+    def __init__(self, max_files: int) -> None:
+        """`max_files` 0: any number."""
+        self._max_files = max_files
+        self._files: dict[bytes, ReadFile | WrittenFile] = {}
+        self._number = 0
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def check_room(self) -> None:
+        """Raises Refused if the client has too many files open already."""
+        if self._max_files and len(self._files) >= self._max_files:
+            raise Refused(
+                f"this connection has {len(self._files)} files open, and may have no more "
+                "([root] max_open_files)"
+            )
+
+    def add(self, file: ReadFile | WrittenFile) -> bytes:
+        """A new handle; handles are not used again for as long as may be."""
+        while True:
+            self._number = (self._number + 1) & 0xFFFFFFFF
+            handle = self._number.to_bytes(4, "big")
+            if handle not in self._files:
+                self._files[handle] = file
+                return handle
+
+    def get(self, handle: bytes) -> ReadFile | WrittenFile:
+        """The file of a handle. Raises RootError."""
+        file = self._files.get(handle)
+        if file is None:
+            raise RootError(Code.FILE_NOT_OPEN, "no file is open under this handle")
+        return file
+
+    def to_read(self, handle: bytes) -> ReadFile | None:
+        """The same in the usual case: a file that is open for reading; None for any other."""
+        file = self._files.get(handle)
+        return file if isinstance(file, ReadFile) else None
+
+    def to_write(self, handle: bytes) -> WrittenFile:
+        """A file that is open for writing. Raises RootError, Refused."""
+        file = self.get(handle)
+        if isinstance(file, ReadFile):
+            raise Refused(f"{file.lfn} is open for reading only")
+        return file
+
+    def take(self, handle: bytes) -> ReadFile | WrittenFile:
+        """Takes a file out, to be closed. Raises RootError."""
+        file = self.get(handle)
+        del self._files[handle]
+        return file
+
+    def take_all(self) -> list[ReadFile | WrittenFile]:
+        """Takes out all there are."""
+        files = list(self._files.values())
+        self._files.clear()
+        return files

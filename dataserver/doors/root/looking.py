@@ -1,0 +1,194 @@
+"""stat, locate and questions about the files of this pool."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+from common.errors import NotFound, UsageError
+from common.root_server import configuration, group_name, user_name
+from dataserver.checksum import algorithm_of
+from dataserver.doors.root.handles import ReadFile
+from xroot import responses
+from xroot.protocol import Code, QueryType, StatFlag
+from xroot.texts import Location, StatText, cgi_values, space, vfs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from common.root_server import Connection
+    from dataserver.changing import Changing as Changes
+    from dataserver.core.replica import Replica
+    from dataserver.disk import PoolDisk
+    from dataserver.doors.root.handles import Handles
+    from dataserver.doors.root.writing import WrittenFile
+    from dataserver.engine import Engine
+    from xroot.requests import Query, Stat
+
+MB: Final = 1_000_000
+
+
+class Looking:
+    """Answers what the files of this pool are."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        disk: PoolDisk,
+        changes: Changes,
+        default_checksum: str,
+        version: str,
+        is_writable: Callable[[str], bool],
+    ) -> None:
+        """`default_checksum` is told of files whose stored one has no other algorithm."""
+        self._engine = engine
+        self._disk = disk
+        self._changes = changes
+        self._default_checksum = default_checksum
+        self._version = version
+        self._is_writable = is_writable
+        #: HOST:PORT of this door, for clients.
+        self.address = ""
+
+    async def stat(self, connection: Connection, stream_id: bytes, lfn: str) -> None:
+        """What is known of a file. Raises NotFound."""
+        pool = self._engine.node.pool
+        replica = pool.get(lfn)
+        if replica is None or not self._engine.node.is_visible(lfn):
+            raise NotFound(f"{lfn} is not on this node")
+        found = await self._disk.readers.call(lambda: self._stat(lfn))
+        connection.send(responses.ok(stream_id, f"{self._text(replica, found)}\0".encode()))
+
+    def stat_open(
+        self, connection: Connection, handles: Handles, stream_id: bytes, asked: Stat
+    ) -> None:
+        """What is known of an open file. Raises RootError."""
+        text = self.text_of(handles.get(asked.handle))
+        connection.send(responses.ok(stream_id, f"{text}\0".encode()))
+
+    def text_of(self, file: ReadFile | WrittenFile) -> str:
+        """What is told of an open file."""
+        if isinstance(file, ReadFile):
+            return str(self._text(file.replica, os.fstat(file.fd)))
+        flags = StatFlag.READABLE | StatFlag.WRITABLE | StatFlag.POSC_PENDING
+        return str(StatText(file.size_bytes, flags, int(self._engine.now_s())))
+
+    def stat_space(self, connection: Connection, stream_id: bytes) -> None:
+        """The pool's room, in the terms of a file system's."""
+        load = self._engine.node.load(self._engine.now_s())
+        free_bytes = load.quota_bytes - load.protected_bytes - load.reserved_bytes
+        used = 100 - round(100 * free_bytes / load.quota_bytes) if load.quota_bytes else 100
+        said = vfs(nodes=1, free_mb=max(0, free_bytes) // MB, used_percent=used, stagers=1)
+        connection.send(responses.ok(stream_id, f"{said}\0".encode()))
+
+    def locate(self, connection: Connection, stream_id: bytes) -> None:
+        """It is here."""
+        where = Location(self.address, can_write=True)
+        connection.send(responses.ok(stream_id, f"{where}\0".encode()))
+
+    def query(
+        self, connection: Connection, handles: Handles, stream_id: bytes, asked: Query
+    ) -> None:
+        """Answers one question, now or later. Raises PackhorseError, RootError."""
+        match asked.kind:
+            case QueryType.CONFIG:
+                said = configuration(asked.text, role="server", version=self._version)
+                # Alone among the answers it ends without a NUL; clients count on that.
+                connection.send(responses.ok(stream_id, said.encode()))
+            case QueryType.SPACE:
+                _answer(connection, stream_id, self._space())
+            case QueryType.STATS:
+                _answer(connection, stream_id, self._stats())
+            case QueryType.CHECKSUM_CANCEL:
+                _answer(connection, stream_id, "")
+            case QueryType.CHECKSUM:
+                lfn, cgi = _named(asked.text)
+                if not asked.text:
+                    lfn = handles.get(asked.handle).lfn
+                connection.spawn(stream_id, self._checksum(connection, stream_id, lfn, cgi))
+            case QueryType.XATTR:
+                connection.spawn(
+                    stream_id, self._xattr(connection, stream_id, _named(asked.text)[0])
+                )
+            case _:
+                reason = f"queries of kind {asked.kind} are not supported"
+                connection.fail(stream_id, Code.UNSUPPORTED, reason)
+
+    # --- inside -------------------------------------------------------------------------
+
+    def _stat(self, lfn: str) -> os.stat_result:
+        fd = self._disk.open_replica(lfn)
+        try:
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
+
+    def _text(self, replica: Replica, found: os.stat_result) -> StatText:
+        flags = StatFlag.READABLE
+        if replica.archived:
+            flags |= StatFlag.BACKUP_EXISTS
+        elif self._is_writable(replica.lfn):
+            flags |= StatFlag.WRITABLE
+        times = (int(found.st_ctime), int(replica.last_use_s))
+        names = (user_name(found.st_uid), group_name(found.st_gid))
+        mode = stat.S_IMODE(found.st_mode)
+        return StatText(
+            replica.size_bytes, flags, int(found.st_mtime), found.st_ino, *times, mode, *names
+        )
+
+    async def _checksum(self, connection: Connection, stream_id: bytes, lfn: str, cgi: str) -> None:
+        wanted = cgi_values(cgi).get("cks.type", "") or self._default_checksum
+        algorithm = algorithm_of(wanted)
+        if algorithm is None:
+            raise UsageError(f"checksum {wanted!r} is not known here")
+        found = await self._changes.checksum(lfn, algorithm)
+        _answer(connection, stream_id, f"{found.algorithm} {found.value}")
+
+    async def _xattr(self, connection: Connection, stream_id: bytes, lfn: str) -> None:
+        """The fixed attributes that XRootD tells of every file."""
+        replica = self._engine.node.pool.get(lfn)
+        if replica is None or not self._engine.node.is_visible(lfn):
+            raise NotFound(f"{lfn} is not on this node")
+        found = await self._disk.readers.call(lambda: self._stat(lfn))
+        said = (
+            f"oss.cgroup=public&oss.type=f&oss.used={replica.size_bytes}"
+            f"&oss.mt={int(found.st_mtime)}&oss.ct={int(found.st_ctime)}"
+            f"&oss.at={int(replica.last_use_s)}&oss.u=*&oss.g=*&oss.fs=r"
+        )
+        _answer(connection, stream_id, said)
+
+    def _space(self) -> str:
+        load = self._engine.node.load(self._engine.now_s())
+        free_bytes = max(0, load.quota_bytes - load.used_bytes - load.reserved_bytes)
+        return space(
+            total_bytes=load.quota_bytes,
+            free_bytes=free_bytes,
+            largest_bytes=load.quota_bytes,
+            used_bytes=load.used_bytes,
+        )
+
+    def _stats(self) -> str:
+        load = self._engine.node.load(self._engine.now_s())
+        figures = {
+            "files": load.files,
+            "used": load.used_bytes,
+            "quota": load.quota_bytes,
+            "open": load.open_files,
+            "recalls": load.recalls_running,
+            "purged": load.files_purged,
+        }
+        inner = "".join(f"<{name}>{value}</{name}>" for name, value in figures.items())
+        return (
+            f'<statistics tod="{int(self._engine.now_s())}" ver="packhorse-{self._version}" '
+            f'pgm="packhorse"><stats id="pool">{inner}</stats></statistics>'
+        )
+
+
+def _named(text: str) -> tuple[str, str]:
+    path, _, cgi = text.partition("?")
+    return path, cgi
+
+
+def _answer(connection: Connection, stream_id: bytes, text: str) -> None:
+    connection.send(responses.ok(stream_id, f"{text}\0".encode()))

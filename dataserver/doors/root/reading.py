@@ -1,0 +1,174 @@
+"""Reading: open, read, readv and pgread.
+
+What is read goes from the disk to the client as a part of a file (`common.root_server`),
+so a read costs a header and an entry in a queue here, however large it is. Pages are the
+exception: their checksums have to be computed, which a thread does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Final
+
+from common.errors import TooLarge, UsageError
+from common.root_server import FilePart, RootError
+from dataserver.doors.root.handles import ReadFile
+from dataserver.losses import Losses
+from xroot import pages, responses
+from xroot.protocol import MAX_CHUNK_BYTES, Code, Request
+
+if TYPE_CHECKING:
+    from common.root_server import Connection
+    from dataserver.catalogue import Catalogue
+    from dataserver.core.replica import Replica
+    from dataserver.disk import PoolDisk
+    from dataserver.doors.root.handles import Handles
+    from dataserver.engine import Engine
+    from xroot.requests import PgRead, Read, ReadV
+
+#: One answer holds no more than this (its length is a signed number of 32 bits).
+MAX_ANSWER_BYTES: Final = (1 << 31) - 1 - (1 << 20)
+#: Pages are read and summed up so many bytes at a time.
+PAGES_BYTES: Final = 2 << 20
+
+
+class Reading:
+    """Opens replicas, and answers what is read of them."""
+
+    def __init__(self, engine: Engine, disk: PoolDisk, catalogue: Catalogue) -> None:
+        self._engine = engine
+        self._disk = disk
+        self._catalogue = catalogue
+        self._losses = Losses(engine, disk)
+
+    async def open(self, lfn: str) -> ReadFile:
+        """A replica, open: no purge takes it. Raises NotFound, Damaged."""
+        replica = self._engine.node.pool.open(lfn, self._engine.now_s())
+        opening = self._disk.readers.call(lambda: self._disk.open_replica(lfn))
+        try:
+            fd = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(lambda done: self._close_unwanted(replica, done))
+            raise
+        except OSError as error:
+            self._give_back(replica)
+            raise self._losses.unreadable(replica, error) from error
+        size_bytes = os.fstat(fd).st_size
+        if size_bytes != replica.size_bytes:
+            os.close(fd)
+            self._give_back(replica)
+            raise self._losses.wrong_size(replica, size_bytes)
+        return ReadFile(
+            fd, replica, lambda file: self._give_back(file.replica), self._losses.cut_short
+        )
+
+    def read(self, connection: Connection, handles: Handles, stream_id: bytes, asked: Read) -> None:
+        """Sends a range, which ends where the file does. Raises PackhorseError."""
+        file = handles.to_read(asked.handle)
+        if file is None:
+            written = handles.to_write(asked.handle)
+            connection.spawn(stream_id, written.read(connection, stream_id, asked))
+            return
+        length = min(asked.length, file.size_bytes - asked.offset)
+        path = connection.path(asked.path_id) if asked.path_id else connection
+        if length <= 0:
+            path.send(responses.ok(stream_id))
+        elif length > MAX_ANSWER_BYTES:
+            raise TooLarge(f"{length} bytes are more than can be read at once")
+        else:
+            header = responses.header(stream_id, length)
+            path.send_part(FilePart(header, file, asked.offset, length))
+
+    def readv(
+        self, connection: Connection, handles: Handles, stream_id: bytes, asked: ReadV
+    ) -> None:
+        """Sends many ranges in one answer; each must lie within its file. Raises PackhorseError."""
+        total = 0
+        files = []
+        for handle, length, offset in asked.chunks:
+            file = handles.get(handle)
+            if not isinstance(file, ReadFile):
+                raise UsageError("a file that is being written is not read in chunks")
+            if length > MAX_CHUNK_BYTES:
+                raise TooLarge(f"a chunk of {length} bytes; {MAX_CHUNK_BYTES} can be read at most")
+            if offset + length > file.size_bytes:
+                raise RootError(Code.IO_ERROR, f"{file.lfn}: a chunk ends past the end of the file")
+            files.append(file)
+            total += 16 + length
+        if total > MAX_ANSWER_BYTES:
+            raise TooLarge(f"{total} bytes are more than can be read at once")
+        path = connection.path(asked.path_id)
+        header = responses.header(stream_id, total)
+        for file, chunk in zip(files, asked.chunks, strict=True):
+            path.send_part(
+                FilePart(header + responses.chunk(chunk), file, chunk.offset, chunk.length)
+            )
+            header = b""
+
+    def pgread(
+        self, connection: Connection, handles: Handles, stream_id: bytes, asked: PgRead
+    ) -> None:
+        """Sends a range in pages with their checksums. Raises PackhorseError."""
+        file = handles.get(asked.handle)
+        if not isinstance(file, ReadFile):
+            connection.spawn(stream_id, file.pgread(connection, stream_id, asked))
+            return
+        file.keep()
+        connection.spawn(stream_id, self._send_pages(connection, stream_id, asked, file))
+
+    # --- inside -------------------------------------------------------------------------
+
+    async def _send_pages(
+        self, connection: Connection, stream_id: bytes, asked: PgRead, file: ReadFile
+    ) -> None:
+        """Piece by piece, no faster than the client takes them."""
+        path = connection.path(asked.path_id)
+        end = max(asked.offset, min(asked.offset + asked.length, file.size_bytes))
+        offset = asked.offset
+        try:
+            while True:
+                # Pieces end where pages do, so that only the first and the last may be short.
+                stop = min(end, (offset // PAGES_BYTES + 1) * PAGES_BYTES)
+                data = await self._pages(file, offset, stop - offset)
+                path.send(
+                    responses.pages(stream_id, Request.PGREAD, offset, len(data), final=stop == end)
+                )
+                path.send(data)
+                if stop == end:
+                    return
+                offset = stop
+                await path.room()
+        finally:
+            file.let_go()
+
+    async def _pages(self, file: ReadFile, offset: int, length: int) -> bytes:
+        if not length:
+            return b""
+
+        def read() -> bytes:
+            data = os.pread(file.fd, length, offset)
+            return bytes(pages.with_checksums(data, offset)) if len(data) == length else b""
+
+        # A thread reads from the descriptor, which must not be closed under it.
+        file.keep()
+        reading = self._disk.readers.call(read)
+        reading.add_done_callback(lambda _: file.let_go())
+        try:
+            data = await asyncio.shield(reading)
+        except OSError as error:
+            raise self._losses.unreadable(file.replica, error) from error
+        if not data:
+            raise self._losses.cut_short(file.replica, offset)
+        return data
+
+    def _give_back(self, replica: Replica) -> None:
+        now_s = self._engine.now_s()
+        self._engine.node.pool.close(replica, now_s)
+        self._catalogue.note_use(replica.lfn, now_s)
+
+    def _close_unwanted(self, replica: Replica, opening: asyncio.Future[int]) -> None:
+        """The client went while its file was being opened."""
+        if not opening.cancelled() and opening.exception() is None:
+            os.close(opening.result())
+        self._give_back(replica)

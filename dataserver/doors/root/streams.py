@@ -1,0 +1,225 @@
+"""The data behind one write, taken as it arrives.
+
+It is written piece by piece while the rest is on its way, and answered when all is written.
+A client that sends faster than the disk takes it is not read from meanwhile, so no more
+than about two pieces of each connection are in memory. Data for which nothing can be done
+any more is taken all the same, for the next request stands behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import TYPE_CHECKING, Final
+
+import google_crc32c
+
+from common.errors import PackhorseError
+from common.root_server import RootError
+from xroot import responses
+from xroot.errors import ProtocolError
+from xroot.pages import PageReader
+from xroot.protocol import PAGE_BYTES, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from common.root_server import Connection
+    from dataserver.doors.root.writing import WrittenFile
+    from dataserver.uploads import Upload
+    from xroot.decoder import Data
+    from xroot.requests import PgWrite
+
+#: Handed to the disk in one go.
+PIECE_BYTES: Final = 1 << 20
+
+_FIRST_AND_LAST: Final = struct.Struct(">hh")
+_OFFSET: Final = struct.Struct(">q")
+
+
+class _Pieces:
+    """What has arrived and is not written yet, between the socket and the disk."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._data: list[memoryview | bytes] = []
+        self._bytes = 0
+        self._is_last = False
+        self._is_held = False
+        self._arrived = asyncio.Event()
+
+    def put(self, data: memoryview | bytes, *, is_last: bool) -> None:
+        """Some more has arrived."""
+        self._data.append(data)
+        self._bytes += len(data)
+        self._is_last = is_last
+        if self._bytes >= PIECE_BYTES and not self._is_held:
+            self._is_held = True
+            self._connection.hold()
+        if is_last or self._bytes >= PIECE_BYTES:
+            self._arrived.set()
+
+    async def take(self) -> tuple[list[memoryview | bytes], bool]:
+        """The next piece, and whether it is the last."""
+        await self._arrived.wait()
+        self._arrived.clear()
+        data, self._data, self._bytes = self._data, [], 0
+        self._let_on()
+        return data, self._is_last
+
+    def end(self) -> None:
+        """Nobody takes any more."""
+        self._let_on()
+
+    def _let_on(self) -> None:
+        if self._is_held:
+            self._is_held = False
+            self._connection.release()
+
+
+class Stream:
+    """Takes the data of one write or writev: for each place an upload, an offset and a length."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        stream_id: bytes,
+        places: Sequence[tuple[Upload, int, int]],
+    ) -> None:
+        self._connection = connection
+        self._stream_id = stream_id
+        self._places = list(reversed(places))
+        self._pieces = _Pieces(connection)
+        connection.spawn(stream_id, self._write_all())
+
+    def feed(self, piece: Data) -> None:
+        """Takes the next data."""
+        self._pieces.put(piece.data, is_last=piece.last)
+
+    async def _write_all(self) -> None:
+        try:
+            error: PackhorseError | None = None
+            is_last = False
+            while not is_last:
+                data, is_last = await self._pieces.take()
+                if error is None:
+                    error = await self._try_to_write(data)
+            if error is not None:
+                raise error
+        finally:
+            self._pieces.end()
+        self._connection.send(responses.ok(self._stream_id))
+
+    async def _try_to_write(self, data: list[memoryview | bytes]) -> PackhorseError | None:
+        try:
+            for upload, offset, parts in self._placed(data):
+                await upload.write(parts, offset)
+        except PackhorseError as error:
+            return error
+        return None
+
+    def _placed(
+        self, data: list[memoryview | bytes]
+    ) -> list[tuple[Upload, int, list[memoryview | bytes]]]:
+        """The data, cut at the ends of the places it is for."""
+        placed: list[tuple[Upload, int, list[memoryview | bytes]]] = []
+        for whole in data:
+            rest = whole
+            while rest:
+                upload, offset, length = self._places.pop()
+                part, rest = rest[:length], rest[length:]
+                if placed and placed[-1][0] is upload and _end_of(placed[-1]) == offset:
+                    placed[-1][2].append(part)
+                else:
+                    placed.append((upload, offset, [part]))
+                if len(part) < length:
+                    self._places.append((upload, offset + len(part), length - len(part)))
+        return placed
+
+
+class PageStream:
+    """Takes the data of one pgwrite. Pages that arrive damaged are named, to be sent again."""
+
+    def __init__(
+        self, connection: Connection, stream_id: bytes, file: WrittenFile, asked: PgWrite
+    ) -> None:
+        self._connection = connection
+        self._stream_id = stream_id
+        self._file = file
+        self._asked = asked
+        self._reader = PageReader(asked.offset, asked.length)
+        self._pieces = _Pieces(connection)
+        self._bad: list[tuple[int, int]] = []  # offset, length
+        connection.spawn(stream_id, self._write_all())
+
+    def feed(self, piece: Data) -> None:
+        """Takes the next data."""
+        self._pieces.put(piece.data, is_last=piece.last)
+
+    async def _write_all(self) -> None:
+        try:
+            error: PackhorseError | RootError | None = None
+            is_last = False
+            while not is_last:
+                data, is_last = await self._pieces.take()
+                if error is None:
+                    error = await self._try_to_write(data)
+            if error is not None:
+                raise error
+        finally:
+            self._pieces.end()
+        said = self._about_bad_pages()
+        header = responses.pages(self._stream_id, Request.PGWRITE, self._asked.offset, len(said))
+        self._connection.send(header + said)
+
+    async def _try_to_write(
+        self, data: list[memoryview | bytes]
+    ) -> PackhorseError | RootError | None:
+        try:
+            for offset, parts in self._good_runs(data):
+                await self._file.upload.write(parts, offset)
+        except PackhorseError as error:
+            return error
+        except ProtocolError as error:
+            return RootError(error.code, error.message)  # type: ignore[arg-type]
+        return None
+
+    def _good_runs(
+        self, data: list[memoryview | bytes]
+    ) -> list[tuple[int, list[memoryview | bytes]]]:
+        """The good pages, those that follow one another together; notes the others."""
+        runs: list[tuple[int, list[memoryview | bytes]]] = []
+        end = -1
+        for whole in data:
+            for page in self._reader.feed(whole):
+                number = page.offset // PAGE_BYTES
+                if not page.is_good:
+                    self._bad.append((page.offset, len(page.data)))
+                    self._file.bad_pages.add(number)
+                    continue
+                self._file.bad_pages.discard(number)
+                if page.offset == end:
+                    runs[-1][1].append(page.data)
+                else:
+                    runs.append((page.offset, [page.data]))
+                end = page.offset + len(page.data)
+        return runs
+
+    def _about_bad_pages(self) -> bytes:
+        """Which pages are to be sent again: a sum, the first's and last's lengths, offsets."""
+        if not self._bad:
+            return b""
+        said = _FIRST_AND_LAST.pack(self._bad[0][1], self._bad[-1][1])
+        said += b"".join(_OFFSET.pack(offset) for offset, _ in self._bad)
+        return struct.pack(">I", google_crc32c.value(said)) + said
+
+
+class Nowhere:
+    """Takes data that nobody wants: its request has been answered with an error already."""
+
+    def feed(self, piece: Data) -> None:
+        """Forgets it."""
+
+
+def _end_of(placed: tuple[Upload, int, list[memoryview | bytes]]) -> int:
+    return placed[1] + sum(map(len, placed[2]))

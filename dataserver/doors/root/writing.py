@@ -1,0 +1,177 @@
+"""Writing: a file is written apart, and is there, whole and verified, once it is closed.
+
+A client that goes away before leaves nothing behind, whatever it asked for: what `posc`
+promises is true of every file here. Several writes may be under way at a time, in any order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from common.errors import AlreadyExists, Damaged, NotFound, TooLarge
+from dataserver.doors.root.streams import PageStream, Stream
+from xroot import pages, responses
+from xroot.protocol import OpenFlag, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from common.root_server import Connection
+    from dataserver.doors.root.handles import Handles
+    from dataserver.engine import Engine
+    from dataserver.uploads import Upload, Uploads
+    from xroot.requests import PgRead, PgWrite, Read, Sync, Truncate, Write, WriteV
+
+#: Of what it is writing, a client reads no more than this at once.
+READ_BACK_BYTES = 16 << 20
+
+
+class WrittenFile:
+    """A file that is open for writing."""
+
+    def __init__(self, lfn: str, upload: Upload, announced_bytes: int) -> None:
+        """`announced_bytes` is the size it will have; 0: the client has not said."""
+        self.lfn = lfn
+        self.upload = upload
+        self.announced_bytes = announced_bytes
+        #: Pages that came with a wrong checksum, and have not come again.
+        self.bad_pages: set[int] = set()
+
+    @property
+    def size_bytes(self) -> int:
+        """How large it is now."""
+        return self.upload.size_bytes
+
+    async def read(self, connection: Connection, stream_id: bytes, asked: Read) -> None:
+        """Tells a client what it has written."""
+        data = await self._read(asked.offset, asked.length)
+        connection.path(asked.path_id).send(responses.ok(stream_id, data))
+
+    async def pgread(self, connection: Connection, stream_id: bytes, asked: PgRead) -> None:
+        """The same in pages."""
+        data = await self._read(asked.offset, asked.length)
+        summed = bytes(pages.with_checksums(data, asked.offset))
+        header = responses.pages(stream_id, Request.PGREAD, asked.offset, len(summed))
+        connection.path(asked.path_id).send(header + summed)
+
+    async def _read(self, offset: int, length: int) -> bytes:
+        length = max(0, min(length, self.size_bytes - offset))
+        if length > READ_BACK_BYTES:
+            raise TooLarge(f"of a file being written, {READ_BACK_BYTES} bytes are read at most")
+        return await self.upload.read(length, offset) if length else b""
+
+
+class Writing:
+    """Answers what changes a file that is open."""
+
+    def __init__(self, engine: Engine, uploads: Uploads) -> None:
+        self._engine = engine
+        self._uploads = uploads
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def open(self, lfn: str, options: int, announced_bytes: int, owner: str) -> WrittenFile:
+        """A file to write. Raises PackhorseError."""
+        exists = self._engine.node.is_visible(lfn)
+        if exists and options & OpenFlag.NEW and not options & OpenFlag.DELETE:
+            raise AlreadyExists(f"{lfn} exists already")
+        if not exists and not options & (OpenFlag.NEW | OpenFlag.DELETE):
+            raise NotFound(f"{lfn} is not on this node")
+        upload = await self._uploads.begin(
+            lfn,
+            size_bytes=announced_bytes,
+            replaces=exists,
+            copy_old=exists and not options & OpenFlag.DELETE,
+            owner=owner,
+        )
+        return WrittenFile(lfn, upload, announced_bytes)
+
+    def write(
+        self, connection: Connection, handles: Handles, stream_id: bytes, asked: Write
+    ) -> Stream:
+        """What takes the data that follows. Raises PackhorseError, RootError."""
+        file = handles.to_write(asked.handle)
+        return Stream(connection, stream_id, [(file.upload, asked.offset, asked.length)])
+
+    def writev(
+        self, connection: Connection, handles: Handles, stream_id: bytes, asked: WriteV
+    ) -> Stream:
+        """The same for many ranges."""
+        places = [
+            (handles.to_write(chunk.handle).upload, chunk.offset, chunk.length)
+            for chunk in asked.chunks
+        ]
+        return Stream(connection, stream_id, places)
+
+    def pgwrite(
+        self, connection: Connection, handles: Handles, stream_id: bytes, asked: PgWrite
+    ) -> PageStream:
+        """The same for pages."""
+        file = handles.to_write(asked.handle)
+        return PageStream(connection, stream_id, file, asked)
+
+    def sync(self, connection: Connection, handles: Handles, stream_id: bytes, asked: Sync) -> None:
+        """What was written is on disk when this is answered."""
+        file = handles.get(asked.handle)
+        if isinstance(file, WrittenFile):
+            connection.spawn(stream_id, _then_ok(connection, stream_id, file.upload.sync()))
+        else:
+            connection.send(responses.ok(stream_id))
+
+    def truncate(
+        self, connection: Connection, handles: Handles, stream_id: bytes, asked: Truncate
+    ) -> None:
+        """Gives an open file another size."""
+        file = handles.to_write(asked.handle)
+        work = _then_ok(connection, stream_id, file.upload.truncate(asked.size))
+        connection.spawn(stream_id, work)
+
+    async def truncate_by_name(self, lfn: str, size_bytes: int, owner: str) -> None:
+        """Gives a file another size. Raises PackhorseError."""
+        file = await self.open(lfn, OpenFlag.UPDATE, 0, owner)
+        try:
+            await file.upload.truncate(size_bytes)
+        except BaseException:
+            self.abandon(file)
+            raise
+        await self.finish(file)
+
+    async def close(self, connection: Connection, stream_id: bytes, file: WrittenFile) -> None:
+        """Publishes a file; its client hears whether it is there."""
+        await self.finish(file)
+        connection.send(responses.ok(stream_id))
+
+    async def finish(self, file: WrittenFile) -> None:
+        """Publishes a file, to its end, even if the client goes away meanwhile."""
+        if file.bad_pages:
+            self.abandon(file)
+            raise Damaged(f"{file.lfn}: {len(file.bad_pages)} pages came with wrong checksums")
+        await asyncio.shield(self._keep(file.upload.finish()))
+
+    def abandon(self, file: WrittenFile) -> None:
+        """Forgets a file that was not closed."""
+        self._keep(file.upload.abandon())
+
+    async def stop(self) -> None:
+        """Waits for what is being published or forgotten."""
+        await asyncio.gather(*self._ending, return_exceptions=True)
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name="end of an upload")
+        self._ending.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._ending.discard(task)
+        if not task.cancelled():
+            # Whoever still waits is told; nobody may be there any more.
+            task.exception()
+
+
+async def _then_ok(
+    connection: Connection, stream_id: bytes, work: Coroutine[Any, Any, None]
+) -> None:
+    await work
+    connection.send(responses.ok(stream_id))
