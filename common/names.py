@@ -215,6 +215,19 @@ class NameMap:
             return lfns
         return [self.check(lfn) for lfn in lfns]
 
+    def check_written(self, path: str) -> str:
+        """The LFN of what a client wrote: a name, or the archive's own URL of a file.
+
+        Raises NameRefused.
+        """
+        try:
+            return self.check(path)
+        except NameRefused:
+            lfn = self.lfn_of(path)
+            if lfn is None:
+                raise
+            return self.check(lfn)
+
     def check_directory(self, lfn: str) -> str:
         """A directory's name normalised, "/" for the top of the name space.
 

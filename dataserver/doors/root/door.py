@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from common.address import split_address
-from common.errors import NotFound, PackhorseError
+from common.errors import NameRefused, NotFound, PackhorseError
 from common.names import normalise_prefix
 from common.root_server import RootError
 from dataserver.doors.root.changing import Changing
@@ -158,7 +158,7 @@ class RootClient:
 
     def _open(self, stream_id: bytes, asked: requests.Open) -> None:
         self._handles.check_room()
-        lfn = self._door.names.check(asked.path)
+        lfn = self._file(asked.path)
         if asked.options & OpenFlag.WRITING:
             work = self._open_to_write(stream_id, lfn, asked)
         else:
@@ -181,7 +181,9 @@ class RootClient:
         size = cgi_values(asked.cgi).get("oss.asize", "")
         announced = int(size) if size.isascii() and size.isdigit() and len(size) < 19 else 0
         try:
-            file = await self._door.writing.open(lfn, asked.options, announced, self._owner())
+            file = await self._door.writing.open(
+                lfn, asked.options, announced, self._owner(), asked.mode
+            )
         except NotFound as error:
             self._send_back(stream_id, asked.cgi, error)
             return
@@ -218,7 +220,7 @@ class RootClient:
         if not asked.path:
             self._door.writing.truncate(self._connection, self._handles, stream_id, asked)
             return
-        lfn = self._door.names.check(asked.path)
+        lfn = self._file(asked.path)
         self._connection.spawn(stream_id, self._truncate_by_name(stream_id, lfn, asked))
 
     async def _truncate_by_name(self, stream_id: bytes, lfn: str, asked: requests.Truncate) -> None:
@@ -234,8 +236,7 @@ class RootClient:
         elif not asked.path:
             looking.stat_open(self._connection, self._handles, stream_id, asked)
         else:
-            lfn = self._door.names.check_directory(asked.path)
-            work = looking.stat(self._connection, stream_id, lfn)
+            work = looking.stat(self._connection, stream_id, self._name(asked.path))
             self._connection.spawn(stream_id, self._or_send_back(stream_id, asked.cgi, work))
 
     def _rm(self, stream_id: bytes, asked: requests.Rm) -> None:
@@ -295,7 +296,14 @@ class RootClient:
         self._door.listener.end_session(self._connection, stream_id, asked.session_id)
 
     def _file(self, path: str) -> str:
-        return self._door.names.check(path)
+        return self._door.names.check_written(path)
+
+    def _name(self, path: str) -> str:
+        """A file's or a directory's name."""
+        try:
+            return self._door.names.check_written(path)
+        except NameRefused:
+            return self._door.names.check_directory(path)
 
     def _owner(self) -> str:
         login = self._connection.session.login

@@ -7,7 +7,7 @@ promises is true of every file here. Several writes may be under way at a time, 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from common.errors import AlreadyExists, Damaged, NotFound, TooLarge
 from dataserver.doors.root.streams import PageStream, Stream
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from xroot.requests import PgRead, PgWrite, Read, Sync, Truncate, Write, WriteV
 
 #: Of what it is writing, a client reads no more than this at once.
-READ_BACK_BYTES = 16 << 20
+READ_BACK_BYTES: Final = 16 << 20
+USUAL_MODE: Final = 0o644
 
 
 class WrittenFile:
@@ -71,8 +72,10 @@ class Writing:
         self._uploads = uploads
         self._ending: set[asyncio.Task[None]] = set()
 
-    async def open(self, lfn: str, options: int, announced_bytes: int, owner: str) -> WrittenFile:
-        """A file to write. Raises PackhorseError."""
+    async def open(
+        self, lfn: str, options: int, announced_bytes: int, owner: str, mode: int = 0
+    ) -> WrittenFile:
+        """A file to write, with the permissions `mode` (0: the usual). Raises PackhorseError."""
         exists = self._engine.node.is_visible(lfn)
         if exists and options & OpenFlag.NEW and not options & OpenFlag.DELETE:
             raise AlreadyExists(f"{lfn} exists already")
@@ -84,6 +87,7 @@ class Writing:
             replaces=exists,
             copy_old=exists and not options & OpenFlag.DELETE,
             owner=owner,
+            mode=mode & 0o777 or USUAL_MODE,
         )
         return WrittenFile(lfn, upload, announced_bytes)
 

@@ -34,17 +34,17 @@ class Names:
 
     def file(self, path: str) -> str:
         """The LFN of a file. Raises NameRefused."""
-        try:
-            return self._names.check(path)
-        except NameRefused:
-            return self._names.check(self._alias(path))
+        return self._names.check_written(path)
 
     def directory(self, path: str) -> str:
         """The name of a directory, or of whatever it is. Raises NameRefused."""
         try:
             return self._names.check_directory(path)
         except NameRefused:
-            return self._names.check_directory(self._alias(path))
+            lfn = self._names.lfn_of(path)
+            if lfn is None:
+                raise
+            return self._names.check_directory(lfn)
 
     def is_given(self, directory: str) -> bool:
         """Whether a directory is there because of the site's configuration: it is, or leads to,
@@ -69,10 +69,6 @@ class Names:
         """Raises Refused where clients may not write."""
         if not self.is_writable(lfn):
             raise Refused(f"{lfn} is not in a directory where clients may write ([root] writable)")
-
-    def _alias(self, path: str) -> str:
-        lfn = self._names.lfn_of(path)
-        return path if lfn is None else lfn
 
 
 def tried(cgi: str) -> tuple[str, ...]:

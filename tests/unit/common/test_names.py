@@ -246,3 +246,13 @@ def test_a_directory_is_an_export_or_leads_to_one() -> None:
     for refused in ("/store/run70", "/sto", "store", "/store/../x", "", "/..", "/..."):
         with pytest.raises(NameRefused):
             names.check_directory(refused)
+
+
+def test_what_a_client_wrote_is_a_name_or_the_archives_url() -> None:
+    names = NameMap([NameRule("root://old:1094//data", prefix="/store")], ["/store"])
+    assert names.check_written("//store/a") == "/store/a"
+    assert names.check_written("/root://old:1094//data/run/a") == "/store/run/a"
+    with pytest.raises(NameRefused, match="/other"):
+        names.check_written("/other")
+    with pytest.raises(NameRefused):
+        names.check_written("/root://old:1094//elsewhere/a")
