@@ -69,6 +69,7 @@ class Cluster:
     statcmd: list[str] | None = None
     mss: Mapping[str, object] = field(default_factory=dict)
     redirector: Mapping[str, object] = field(default_factory=dict)
+    root: Mapping[str, object] = field(default_factory=dict)
     packetizer: Mapping[str, object] | None = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
 
@@ -101,6 +102,9 @@ class Cluster:
             own = {"pool": str(self.pool(node.name)), "quota": node.quota, "host": node.name}
             own["listen"] = f"127.0.0.1:{free_port()}"
             yield from _rows({**own, **node.extra})
+        if self.root:
+            yield "[root]"
+            yield from _rows(self.root)
         if self.packetizer is not None:
             yield "[packetizer]"
             own = {"listen": self.packetizer_address, "state": str(self.folder / "packetizer")}
