@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dataserver.catalogue import Catalogue, Entry
+from common.errors import AlreadyExists, NotFound, QuotaExceeded, Refused
+from common.sqlite import Database
+from dataserver.catalogue import _MIGRATIONS, Catalogue, Entry, Version
 from dataserver.checksum import Checksum
 
 if TYPE_CHECKING:
@@ -34,9 +36,14 @@ async def test_rows_come_back_as_they_were_written(catalogue: Catalogue) -> None
     assert rows["/b"] == (0, 123, None, True, 50.0)
 
 
+def version(lfn: str, size_bytes: int = 10, mtime_ns: int = 123) -> Version:
+    return Version(lfn, size_bytes, mtime_ns)
+
+
 async def test_content_goes_with_its_row(catalogue: Catalogue) -> None:
     await catalogue.add([entry("/a"), entry("/b")])
-    await catalogue.set_contents([("/a", b"trees"), ("/b", b"more"), ("/gone", b"nothing")])
+    found = [(version("/a"), b"trees"), (version("/b"), b"more"), (version("/gone"), b"nothing")]
+    await catalogue.set_contents(found)
     known = {one.lfn: one.content for one in await catalogue.known(["/a", "/b", "/gone"])}
     assert known == {"/a": b"trees", "/b": b"more"}
     await catalogue.remove(["/a", "/never"])
@@ -46,10 +53,24 @@ async def test_content_goes_with_its_row(catalogue: Catalogue) -> None:
 
 async def test_a_new_row_of_a_name_begins_without_content(catalogue: Catalogue) -> None:
     await catalogue.add([entry("/a")])
-    await catalogue.set_contents([("/a", b"old")])
+    await catalogue.set_contents([(version("/a"), b"old")])
     await catalogue.add([entry("/a", 20)])
     (known,) = await catalogue.known(["/a"])
     assert (known.size_bytes, known.content) == (20, None)
+
+
+@pytest.mark.parametrize("other", [version("/a", 11), version("/a", mtime_ns=124)])
+async def test_what_was_found_in_another_file_of_the_name_is_not_kept(
+    catalogue: Catalogue, other: Version
+) -> None:
+    await catalogue.add([Entry("/a", 10, 123, SUM, 50.0, archived=False)])
+    await catalogue.set_contents([(other, b"old")])
+    await catalogue.add_checksum(other, Checksum("md5", "0" * 32))
+    await catalogue.set_archived([other])
+    (known,) = await catalogue.known(["/a"])
+    assert known.content is None
+    assert await catalogue.checksum("/a", "md5") is None
+    assert not (await catalogue.rows())["/a"].archived
 
 
 async def test_many_names_are_known_at_once(catalogue: Catalogue) -> None:
@@ -72,8 +93,97 @@ async def test_uses_are_written_in_one_go_and_not_for_what_has_gone(catalogue: C
 async def test_what_was_not_in_the_archive_may_come_to_be(catalogue: Catalogue) -> None:
     await catalogue.add([Entry("/a", 1, 1, None, 1.0, archived=False)])
     assert not (await catalogue.rows())["/a"].archived
-    await catalogue.set_archived(["/a"])
+    await catalogue.set_archived([Version("/a", 1, 1)])
     assert (await catalogue.rows())["/a"].archived
+
+
+# --- what belongs to a row ----------------------------------------------------------
+
+
+MD5 = Checksum("md5", "0123456789abcdef" * 2)
+
+
+async def describe(catalogue: Catalogue, lfn: str) -> None:
+    await catalogue.set_contents([(version(lfn), b"trees")])
+    await catalogue.add_checksum(version(lfn), MD5)
+    await catalogue.set_attribute(lfn, "colour", b"blue", new_only=True, most=9)
+
+
+async def test_a_checksum_is_found_wherever_it_is(catalogue: Catalogue) -> None:
+    await catalogue.add([entry("/a"), entry("/none", 10, None)])
+    await describe(catalogue, "/a")
+    assert await catalogue.checksum("/a", "adler32") == SUM
+    assert await catalogue.checksum("/a", "md5") == MD5
+    assert await catalogue.checksum("/a", "crc32c") is None
+    assert await catalogue.checksum("/none", "adler32") is None
+    await catalogue.remove(["/a"])
+    await catalogue.add([entry("/a", 10, None)])
+    assert await catalogue.checksum("/a", "md5") is None
+
+
+async def test_attributes_are_set_changed_and_forgotten(catalogue: Catalogue) -> None:
+    await catalogue.add([entry("/a")])
+    await catalogue.set_attribute("/a", "colour", b"blue", new_only=False, most=2)
+    await catalogue.set_attribute("/a", "colour", b"red", new_only=False, most=2)
+    await catalogue.set_attribute("/a", "shape", bytes(range(256)), new_only=True, most=2)
+    with pytest.raises(AlreadyExists, match="/a has an attribute 'shape' already"):
+        await catalogue.set_attribute("/a", "shape", b"", new_only=True, most=2)
+    with pytest.raises(QuotaExceeded, match="/a has 2 attributes, and can have no more"):
+        await catalogue.set_attribute("/a", "weight", b"", new_only=False, most=2)
+    assert await catalogue.attributes("/a") == {"colour": b"red", "shape": bytes(range(256))}
+    await catalogue.remove_attribute("/a", "colour")
+    with pytest.raises(NotFound, match="/a has no attribute 'colour'"):
+        await catalogue.remove_attribute("/a", "colour")
+    await catalogue.remove(["/a"])
+    await catalogue.add([entry("/a")])
+    assert await catalogue.attributes("/a") == {}
+
+
+async def test_what_has_no_row_has_no_attributes(catalogue: Catalogue) -> None:
+    await catalogue.set_attribute("/a", "colour", b"blue", new_only=False, most=2)
+    assert await catalogue.attributes("/a") == {}
+
+
+async def test_what_takes_a_replicas_place_keeps_its_attributes_and_nothing_else(
+    catalogue: Catalogue,
+) -> None:
+    old = Entry("/a", 10, 123, SUM, 50.0, archived=False)
+    assert await catalogue.replace(old) is None
+    await describe(catalogue, "/a")
+    new = Entry("/a", 20, 456, None, 60.0, archived=False)
+    assert await catalogue.replace(new) == old
+    assert (await catalogue.rows())["/a"] == (20, 456, None, False, 60.0)
+    (known,) = await catalogue.known(["/a"])
+    assert known.content is None
+    assert await catalogue.checksum("/a", "md5") is None
+    assert await catalogue.attributes("/a") == {"colour": b"blue"}
+    assert await catalogue.replace(old) == new
+
+
+async def test_all_that_belongs_to_a_replica_follows_it_to_another_name(
+    catalogue: Catalogue,
+) -> None:
+    await catalogue.add([entry("/a"), entry("/b", 99)])
+    await describe(catalogue, "/a")
+    await catalogue.copy("/a", "/b")
+    await catalogue.remove(["/a"])
+    assert await catalogue.rows() == {"/b": (10, 123, SUM, True, 50.0)}
+    (known,) = await catalogue.known(["/b"])
+    assert known.content == b"trees"
+    assert await catalogue.checksum("/b", "md5") == MD5
+    assert await catalogue.attributes("/b") == {"colour": b"blue"}
+    with pytest.raises(Refused, match="nothing is remembered of /a"):
+        await catalogue.copy("/a", "/c")
+
+
+async def test_a_catalogue_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite"
+    Database(path, _MIGRATIONS[:1]).close()
+    old = Catalogue(path)
+    await old.add([entry("/a")])
+    await describe(old, "/a")
+    assert await old.attributes("/a") == {"colour": b"blue"}
+    old.close()
 
 
 async def test_the_file_is_there_after_a_restart(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from common.errors import ConfigError, Damaged
 from dataserver.disk import (
     FileOnDisk,
     NotAFileError,
+    NotSyncedError,
     PoolDisk,
     Publication,
     incoming_name,
@@ -192,3 +194,89 @@ def test_a_pool_keeps_its_identity(disk: PoolDisk) -> None:
     (disk.private / "pool_id").write_text("")
     with pytest.raises(Damaged, match="does not hold a pool's identity"):
         pool_id(disk.private)
+
+
+# --- what clients write -----------------------------------------------------------
+
+
+def write(disk: PoolDisk, lfn: str, content: bytes, *, replaces: bool) -> dict[str, OSError]:
+    fd = disk.create_incoming("u1", lfn, 0o640)
+    os.write(fd, content)
+    os.close(fd)
+    return disk.publish([Publication("u1", lfn, replaces)])
+
+
+def test_an_upload_is_made_and_takes_the_place_of_another_file(disk: PoolDisk) -> None:
+    assert write(disk, "/store/a", b"old", replaces=False) == {}
+    reader = disk.open_replica("/store/a")
+    assert write(disk, "/store/a", b"new", replaces=True) == {}
+    assert content(disk, "/store/a") == b"new"
+    assert os.read(reader, 9) == b"old"
+    os.close(reader)
+    found = disk.stat("/store/a")
+    assert found is not None
+    assert found.st_mode & 0o777 == 0o640
+    assert incoming(disk) == []
+
+
+def test_what_replaced_a_file_stays_though_its_directory_could_not_be_synced(
+    disk: PoolDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(disk, "/store/a", b"old")
+
+    def fail(_fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    errors = write(disk, "/store/a", b"new", replaces=True)
+    assert isinstance(errors["u1"], NotSyncedError)
+    assert content(disk, "/store/a") == b"new"
+
+
+def test_a_rename_makes_and_removes_directories(disk: PoolDisk) -> None:
+    put(disk, "/store/x/a", b"1")
+    disk.rename("/store/x/a", "/store/y/z/b")
+    assert content(disk, "/store/y/z/b") == b"1"
+    assert sorted(path.name for path in (disk.root / "store").iterdir()) == ["y"]
+    disk.rename("/store/y/z/b", "/store/y/z/c")
+    assert content(disk, "/store/y/z/c") == b"1"
+
+
+def test_a_rename_that_could_not_be_synced_says_so(
+    disk: PoolDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(disk, "/store/a")
+
+    def fail(_fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(NotSyncedError):
+        disk.rename("/store/a", "/store/b")
+    assert disk.path("/store/b").exists()
+
+
+def test_a_rename_below_a_file_leaves_all_as_it_is(disk: PoolDisk) -> None:
+    put(disk, "/store/a")
+    put(disk, "/store/b")
+    with pytest.raises(NotADirectoryError):
+        disk.rename("/store/a", "/store/b/a")
+    with pytest.raises(FileNotFoundError):
+        disk.rename("/store/none", "/store/c")
+    assert content(disk, "/store/a") == b"x"
+
+
+def test_what_lies_at_a_place_is_told_whatever_it_is(disk: PoolDisk) -> None:
+    put(disk, "/store/a", b"123")
+    (disk.root / "store" / "link").symlink_to("/etc/passwd")
+    found, link, directory = (disk.stat(f"/store{name}") for name in ("/a", "/link", ""))
+    assert found is not None
+    assert link is not None
+    assert directory is not None
+    assert found.st_size == 3
+    assert stat.S_ISLNK(link.st_mode)
+    assert stat.S_ISDIR(directory.st_mode)
+    assert disk.stat("/store/none") is None
+    assert disk.stat("/none/none") is None
+    with pytest.raises(NotADirectoryError):
+        disk.stat("/store/a/below")
