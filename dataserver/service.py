@@ -110,6 +110,11 @@ class DataServerService:
         return self._address
 
     @property
+    def root_address(self) -> str:
+        """HOST:PORT where clients read its files by root://, once it has started."""
+        return self._root_address
+
+    @property
     def node(self) -> Node:
         """The node at its core, once it has started; for looking at."""
         assert self._engine is not None

@@ -108,6 +108,8 @@ class FakeRedirector:
     tells_pins: bool = True
     confirms: bool = True
     takes_batches: bool = False
+    #: Where its root:// door would be.
+    root_address: str = ""
     nodes: dict[str, JoinedNode] = field(default_factory=dict)
     hellos: list[pb.Hello] = field(default_factory=list)
     ended: dict[str, pb.RecallEnded] = field(default_factory=dict)
@@ -165,6 +167,7 @@ class FakeRedirector:
             heartbeat_s=self.heartbeat_s,
             recall_lease_s=self.lease_s,
             takes_batches=self.takes_batches,
+            root_address=self.root_address,
         )
         yield pb.NodeCommand(welcome=welcome)
         yield pb.NodeCommand(send_inventory=pb.SendInventory())

@@ -148,7 +148,7 @@ class Reading:
 
         def read() -> bytes:
             data = os.pread(file.fd, length, offset)
-            return bytes(pages.with_checksums(data, offset)) if len(data) == length else b""
+            return pages.with_checksums(data, offset) if len(data) == length else b""
 
         # A thread reads from the descriptor, which must not be closed under it.
         file.keep()

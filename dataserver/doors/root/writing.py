@@ -53,7 +53,7 @@ class WrittenFile:
     async def pgread(self, connection: Connection, stream_id: bytes, asked: PgRead) -> None:
         """The same in pages."""
         data = await self._read(asked.offset, asked.length)
-        summed = bytes(pages.with_checksums(data, asked.offset))
+        summed = pages.with_checksums(data, asked.offset)
         header = responses.pages(stream_id, Request.PGREAD, asked.offset, len(summed))
         connection.path(asked.path_id).send(header + summed)
 
