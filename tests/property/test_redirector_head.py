@@ -1,7 +1,8 @@
 """The head node keeps its promises whatever order things happen in.
 
 Hypothesis drives a small site: data servers come, go, crash and fall silent;
-recalls end well or badly; clients ask, cancel and pin; the head is restarted.
+recalls end well or badly; clients ask, cancel, pin, write files and make directories; the
+head is restarted.
 After every step the head's own invariants and the promises that can be seen from
 outside are checked; in the end everything is healed, and everything must end.
 """
@@ -18,6 +19,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from common.errors import PackhorseError
 from redirector.core import events, instructions
 from redirector.core.model import FileFacts
 from redirector.core.settings import HeadSettings
@@ -25,6 +27,7 @@ from redirector.core.states import ErrorClass, RequestState
 from tests.support.redirector_world import FakeNode, World, settled
 
 LFNS = [f"/store/f{number}" for number in range(8)]
+DIRECTORIES = ["/store/a", "/store/a/b", "/store/a/b/c", "/store/f0", "/store/d"]
 SETTINGS = HeadSettings(
     lost_after_s=20.0,
     attempts=3,
@@ -40,6 +43,7 @@ SETTINGS = HeadSettings(
 )
 
 names = st.sampled_from(LFNS)
+directories = st.sampled_from(DIRECTORIES)
 some_names = st.lists(names, min_size=1, max_size=5)
 pick = st.integers(min_value=0, max_value=7)
 
@@ -132,6 +136,55 @@ class HeadMachine(RuleBasedStateMachine):
         else:
             self.world.give(events.PinAsked(lfns, "pinner", lifetime_s))
 
+    # --- clients that read and write by root:// ---
+
+    @rule(lfn=names, on=pick, avoid=st.sets(st.sampled_from(["disk0", "disk1"]), max_size=2))
+    def open_to_read(self, lfn: str, on: int, avoid: set[str]) -> None:
+        head, host = self.world.head, self.node(on).name
+        holders = [one for one in head.holders(lfn) if one.node not in avoid]
+        reader = head.choose_reader(lfn, host, avoid)
+        assert (reader is None) == (not holders)
+        if reader is not None:
+            assert reader in holders
+            assert reader.host == host or host not in [one.host for one in holders]
+
+    @rule(lfn=names, on=pick, size_bytes=st.sampled_from([0, 5, 40, 200]))
+    def open_to_write(self, lfn: str, on: int, size_bytes: int) -> None:
+        world = self.world
+        host = self.node(on).name
+        try:
+            address = world.head.choose_writer(lfn, size_bytes, host, (), world.now_s)
+        except PackhorseError:
+            return
+        world.begin_write(world.nodes[address.node], lfn)
+
+    @rule(lfn=names, number=pick, contested=st.booleans())
+    def write_on(self, lfn: str, number: int, contested: bool) -> None:
+        nodes = self.world.nodes.values()
+        taken = [lfn for node in nodes for lfn in node.writes]
+        taken += [run.lfn for node in nodes for run in node.runs.values()]
+        if contested and taken:
+            lfn = taken[number % len(taken)]
+        for node in nodes if contested else [self.node(number)]:
+            self.world.begin_write(node, lfn)
+
+    @precondition(lambda self: any(node.writes for node in self.world.nodes.values()))
+    @rule(which=pick, size_bytes=st.sampled_from([None, 3, 30]))
+    def end_write(self, which: int, size_bytes: int | None) -> None:
+        writes = [(node, lfn) for node in self.world.nodes.values() for lfn in node.writes]
+        node, lfn = writes[which % len(writes)]
+        self.world.end_write(node, lfn, size_bytes)
+
+    @rule(lfn=directories, parents=st.booleans())
+    def make_directory(self, lfn: str, parents: bool) -> None:
+        if self.world.ask(events.MakeDirectoryAsked(lfn, parents)) is not None:
+            assert lfn in self.world.directories, "accepted means durable"
+
+    @rule(lfn=directories)
+    def remove_directory(self, lfn: str) -> None:
+        if self.world.ask(events.RemoveDirectoryAsked(lfn)) is not None:
+            assert lfn not in self.world.directories
+
     # --- data servers ---
 
     @rule(number=pick, limit=st.integers(1, 10), everywhere=st.booleans())
@@ -162,7 +215,7 @@ class HeadMachine(RuleBasedStateMachine):
     @rule(which=pick, trouble=st.sampled_from(["disconnect", "cut", "crash", "lose changes"]))
     def trouble(self, which: int, trouble: str) -> None:
         connected = [node for node in self.world.nodes.values() if node.connection is not None]
-        busy = [node for node in connected if node.runs]
+        busy = [node for node in connected if node.runs or node.writes]
         node = (busy or connected)[which % len(busy or connected)]
         if trouble == "disconnect":
             self.world.disconnect(node)
@@ -177,7 +230,7 @@ class HeadMachine(RuleBasedStateMachine):
     def purge_or_find(self, number: int, lfn: str) -> None:
         """A node drops a replica, or finds one on its disk that no recall brought."""
         node = self.node(number)
-        running = any(run.lfn == lfn for run in node.runs.values())
+        running = lfn in node.writes or any(run.lfn == lfn for run in node.runs.values())
         if lfn in node.files:
             if node.pins.get(lfn, 0.0) <= self.world.now_s:
                 self.world.drop(node, lfn)
@@ -193,9 +246,13 @@ class HeadMachine(RuleBasedStateMachine):
     # --- the head, and time ---
 
     @precondition(lambda self: self.world.now_s > self.world.head_started_s + 3.0)
-    @rule()
-    def restart_head(self) -> None:
+    @rule(back=st.sets(pick, max_size=2))
+    def restart_head(self, back: set[int]) -> None:
+        """Some nodes are back at once, others are awaited."""
         self.world.boot_head()
+        for node in {self.node(number).name: self.node(number) for number in back}.values():
+            self.world.connect(node)
+            self.world.deliver(node)
 
     @rule(which=st.integers(0, 2**16))
     def hear_an_old_message(self, which: int) -> None:

@@ -2,8 +2,8 @@
 
 Nothing here knows how the head works inside. The fake data servers keep the
 contract: one stream each way, in order; a publish is a numbered change; recalls
-stop when 0.8 of the lease has passed since the node *sent* the last message that
-it knows the head to have got. The disk keeps what the durable instructions say,
+and writing stop when 0.8 of the lease has passed since the node *sent* the last message
+that it knows the head to have got. The disk keeps what the durable instructions say,
 and a restarted head gets only that back.
 """
 
@@ -14,6 +14,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from common.errors import PackhorseError
 from redirector.core import events, instructions
 from redirector.core.head import Head
 from redirector.core.model import (
@@ -58,6 +59,7 @@ class FakeNode:
     files: dict[str, int] = field(default_factory=dict)
     pins: dict[str, float] = field(default_factory=dict)  # lfn -> when its last pin ends
     runs: dict[str, Run] = field(default_factory=dict)  # by recall id
+    writes: dict[str, None] = field(default_factory=dict)  # names that clients write under
     change_number: int = 0
     heartbeats_sent: dict[int, float] = field(default_factory=dict)
     hello_sent_s: float = 0.0
@@ -103,6 +105,7 @@ class World:
         self.requests: dict[str, KeptRequest] = {}
         self.pins: dict[tuple[str, str], PinRecord] = {}
         self.known_nodes: dict[str, NodeRecord] = {}
+        self.directories: dict[str, None] = {}
         # What those who watch have been told last.
         self.watched: dict[str, FileState] = {}
         self.answers: list[Instruction] = []
@@ -125,7 +128,12 @@ class World:
             if kept.state is RequestState.ACTIVE
         )
         self.give(
-            events.Restored(tuple(self.known_nodes.values()), active, tuple(self.pins.values()))
+            events.Restored(
+                tuple(self.known_nodes.values()),
+                active,
+                tuple(self.pins.values()),
+                tuple(self.directories),
+            )
         )
 
     def give(self, event: Event) -> list[Instruction]:
@@ -136,6 +144,14 @@ class World:
         for instruction in done:
             self._carry_out(instruction)
         return done
+
+    def ask(self, event: Event) -> list[Instruction] | None:
+        """Gives the head an event that it may refuse: then nothing has changed."""
+        try:
+            return self.give(event)
+        except PackhorseError:
+            self.head.check()
+            return None
 
     def _carry_out(self, instruction: Instruction) -> None:
         match instruction:
@@ -166,6 +182,10 @@ class World:
             case instructions.RemovePins(keys):
                 for key in keys:
                     del self.pins[key]
+            case instructions.SaveDirectories(lfns):
+                self.directories |= dict.fromkeys(lfns)
+            case instructions.RemoveDirectory(lfn):
+                del self.directories[lfn]
             case instructions.SaveNode(record):
                 self.known_nodes[record.node] = record
             case instructions.RemoveNode(name):
@@ -205,6 +225,7 @@ class World:
                 node.quota_bytes,
                 recall_slots=node.slots,
                 running=running,
+                claims=tuple(node.writes),
             )
         )
         self.heartbeat(node)
@@ -226,6 +247,7 @@ class World:
     def crash(self, node: FakeNode) -> None:
         """kill -9 of a data server: its files stay, its runs do not."""
         node.runs.clear()
+        node.writes.clear()
         node.pins.clear()
         node.boot += 1
         node.change_number = 0
@@ -356,6 +378,26 @@ class World:
         node.files[lfn] = self.archive[lfn]
         self._say_change(node, ReplicaChange(0, lfn, self.archive[lfn]))
 
+    def begin_write(self, node: FakeNode, lfn: str) -> bool:
+        """A client wants to write under a name; whether the node was given the claim."""
+        runs_it = any(run.lfn == lfn for run in node.runs.values())
+        if node.connection is None or node.cut or runs_it or lfn in node.writes:
+            return False
+        asked = events.ClaimAsked(node.name, f"{node.name}-boot{node.boot}", lfn, lfn in node.files)
+        if self.ask(asked) is None:
+            return False
+        node.writes[lfn] = None
+        return True
+
+    def end_write(self, node: FakeNode, lfn: str, size_bytes: int | None) -> None:
+        """A client has written a file of this size; or, with None, gives it up."""
+        del node.writes[lfn]
+        if size_bytes is not None:
+            node.files[lfn] = size_bytes
+            self._say_change(node, ReplicaChange(0, lfn, size_bytes))
+        if node.connection is not None:
+            node.say(events.ClaimEnded(node.connection, lfn))
+
     def drop(self, node: FakeNode, lfn: str) -> None:
         """A node drops a replica."""
         size_bytes = node.files.pop(lfn)
@@ -393,9 +435,11 @@ class World:
             self.give(events.Tick())
 
     def _mind_lease(self, node: FakeNode) -> None:
-        if node.runs and self.now_s - node.lease_from_s >= 0.8 * self.settings.lost_after_s:
+        if self.now_s - node.lease_from_s >= 0.8 * self.settings.lost_after_s:
             for run in list(node.runs.values()):
                 self.fail(node, run, ErrorClass.CANCELLED)
+            for lfn in list(node.writes):
+                self.end_write(node, lfn, None)
 
     # --- what must hold ---
 
@@ -403,6 +447,10 @@ class World:
         """Asserts the promises that can be seen from outside."""
         running = [run.lfn for node in self.nodes.values() for run in node.runs.values()]
         assert len(running) == len(set(running)), f"two runs of one recall: {sorted(running)}"
+        written = [lfn for node in self.nodes.values() for lfn in node.writes]
+        assert len(written) == len(set(written)), f"two writers of one name: {sorted(written)}"
+        assert not set(running) & set(written), "a file is staged while it is written"
+        assert all(map(self.head.is_directory, self.directories))
         self._check_requests()
         self._check_reservations()
         self._check_quiet_nodes()
@@ -457,6 +505,8 @@ class World:
                 assert holder, f"{lfn} is held and not found"
                 pinned = self.head.explain(lfn, self.now_s).pins
                 assert not pinned or node.pins.get(lfn, 0.0) >= self.now_s, f"{lfn} is not pinned"
+            for lfn in node.writes:
+                assert self.head.explain(lfn, self.now_s).next.endswith(f" on {node.name}")
             for run in node.runs.values():
                 assert run.lfn in wanted, f"{run.lfn} is recalled for nobody"
 
@@ -497,6 +547,8 @@ def settled(world: World, patience_s: float) -> bool:
             world.deliver(node)
             for run in list(node.runs.values()):
                 world.finish(node, run)
+            for lfn in list(node.writes):
+                world.end_write(node, lfn, None)
             world.deliver(node)
         world.pass_time(1.0)
         world.check()

@@ -8,7 +8,7 @@ from common.errors import AlreadyExists, Refused
 from redirector.core import events
 from redirector.core.instructions import AnswerClaim, CancelRecall, SendInventory
 from redirector.core.model import NodeRecord
-from redirector.core.states import FileState, RequestState
+from redirector.core.states import ErrorClass, FileState, RequestState
 from tests.support.redirector_head import GB, Site, of_kind
 
 
@@ -216,6 +216,20 @@ def test_a_run_of_a_file_that_is_being_written_is_stopped_and_its_recall_waits()
     site.inventory("disk2")
     ended = events.RecallEnded(site.connections["disk2"], "old.1", "/f")
     assert not site.starts(site.give(ended))
+    assert next_step(site, "/f") == "waits for the client that writes it on disk1"
+    assert site.starts(site.end_claim("disk1", "/f"))
+
+
+def test_a_recall_that_is_to_be_tried_again_waits_for_a_writer_that_was_told_later(
+    site: Site,
+) -> None:
+    started = site.stage("/f")
+    name = site.node_of(started, "/f")
+    site.end(name, site.start_of(started, "/f"), ErrorClass.TRANSIENT)
+    site.lose("disk1")
+    site.hello("disk1", claims=["/f"])
+    site.inventory("disk1")
+    assert not site.starts(site.wait(10.0))
     assert next_step(site, "/f") == "waits for the client that writes it on disk1"
     assert site.starts(site.end_claim("disk1", "/f"))
 
