@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 CHECKED_AT_A_TIME = 500
 #: An archive that could not be asked about a file is asked again after this.
 ASK_AGAIN_S = 300.0
+#: Copies may have their times of change cut to the seconds, or to two of them.
+COPIED_TIMES_S = 2.0
 #: Of what cannot be adopted, so many are named in the log.
 NAMED_IN_LOG = 20
 
@@ -161,7 +163,7 @@ class Checker:
                 lost.append(Lost(lfn, "damaged", entry))
                 continue
             entries.append(entry)
-            if not entry.archived and said[lfn].presence is Presence.UNKNOWN:
+            if not entry.archived and _is_unsure(said.get(lfn)):
                 version = Version(lfn, entry.size_bytes, entry.mtime_ns)
                 unsure.append(Unarchived(version, entry.checksum))
         try:
@@ -206,9 +208,11 @@ class Checker:
         if problem and (row is None or row.archived):
             return problem
         # What never was in the archive is no worse for being unlike what is there now.
-        archived = not problem and _is_archived(row, said)
-        mtime_ns = file.mtime_ns
-        return Entry(file.lfn, file.size_bytes, mtime_ns, checksum, mtime_ns / 1e9, archived)
+        version = Version(file.lfn, file.size_bytes, file.mtime_ns)
+        archived = _is_archived(row, said)
+        if archived and said is not None and row is not None and not row.archived:
+            archived = not problem and _is_same(Unarchived(version, checksum), said)
+        return Entry(*version, checksum, file.mtime_ns / 1e9, archived)
 
     async def _compare(
         self, file: FileOnDisk, size_bytes: int | None, expected: Checksum | None
@@ -234,25 +238,35 @@ class Checker:
             os.close(fd)
 
 
+def _is_unsure(said: ArchiveFile | None) -> bool:
+    """Whether the archive was asked about a file, and did not know."""
+    return said is not None and said.presence is Presence.UNKNOWN
+
+
 def _is_archived(row: Row | None, said: ArchiveFile | None) -> bool:
-    if said is not None and said.presence is not Presence.UNKNOWN:
-        return said.presence is Presence.THERE
-    return row.archived if row is not None else said is None
+    if said is None or _is_unsure(said):
+        return row.archived if row is not None else said is None
+    return said.presence is Presence.THERE
 
 
 def _is_same(mine: Unarchived, said: ArchiveFile) -> bool:
-    """Whether the archive has this very file, and not another one of its name."""
+    """Whether the archive has this very file, and not another one of its name.
+
+    An older one cannot be a copy of it, and keeps it from being purged. Whoever's clock is
+    wrong, no more can come of that than a file kept for nothing.
+    """
     if said.presence is not Presence.THERE:
         return False
-    lfn, size_bytes, _ = mine.file
-    is_of_size = said.size_bytes in {None, size_bytes}
+    lfn, size_bytes, mtime_ns = mine.file
     theirs, ours = said.checksum, mine.checksum
-    is_of_sum = (
-        theirs is None or ours is None or theirs.algorithm != ours.algorithm or theirs == ours
+    is_same = (
+        said.size_bytes in {None, size_bytes}
+        and (said.mtime_s is None or said.mtime_s + COPIED_TIMES_S >= mtime_ns / 1e9)
+        and (theirs is None or ours is None or theirs.algorithm != ours.algorithm or theirs == ours)
     )
-    if not is_of_size or not is_of_sum:
-        log.warning("%s: the archive has another file of this name; both are kept", lfn)
-    return is_of_size and is_of_sum
+    if not is_same:
+        log.warning("%s: the archive has another file of this name; this one is kept", lfn)
+    return is_same
 
 
 def _expectation(row: Row | None, said: ArchiveFile | None) -> tuple[int | None, Checksum | None]:

@@ -115,8 +115,9 @@ class Changing:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._answers[change_id] = answer
         self._engine.post(order(change_id))
-        await answer
+        await asyncio.wait([answer])
         await self._link.until_heard()
+        answer.result()
 
     # --- carrying out -----------------------------------------------------------
 

@@ -134,8 +134,8 @@ class Upload:
             raise
         self._engine.post(events.UploadWritten(self.upload_id, self.size_bytes))
         await self._over.wait()
-        self._raise_problem()
         await self._link.until_heard()
+        self._raise_problem()
 
     async def abandon(self) -> None:
         """Gives the upload up, and leaves nothing of it; fine if it has ended already.
