@@ -6,7 +6,7 @@ a *fatal* one nothing more comes out, for nobody could say where the next messag
 
 What is kept is the message that has begun, so memory is bounded by the largest payload that
 a request may have (`MAX_PAYLOAD_BYTES`); the data of writes is never kept. The work is
-bounded by the bytes fed: none is copied more than three times, however small the pieces.
+bounded by the bytes fed: a payload is copied three times at most, however small the pieces.
 """
 
 from __future__ import annotations
@@ -76,6 +76,13 @@ class RequestDecoder:
         self._skipping = 0  # bytes of data still to come that nobody needs
         self._stream_id = _NOBODY  # of the write under way
         self._is_lost = False
+
+    @property
+    def missing_bytes(self) -> int:
+        """How much is still to come, as far as can be told, of what has begun."""
+        if self._pending:
+            return self._wanted - len(self._pending)
+        return self._following or self._skipping
 
     def feed(self, data: bytes) -> list[Item]:
         """What is complete now, in order. Pieces of data refer to `data` itself."""

@@ -109,7 +109,25 @@ def test_a_write_of_nothing_has_one_empty_piece(message: Write | PgWrite | Write
     assert [item for _, item in items] == [message, Data(memoryview(b""), last=True), Ping()]
 
 
-def test_a_handle_of_a_payload_does_not_depend_on_what_was_fed() -> None:
+def test_how_much_is_still_to_come() -> None:
+    decoder = RequestDecoder()
+    assert decoder.missing_bytes == 0
+    encoded = requests.handshake() + Open(LFN).encode(STREAM_ID)
+    for fed, missing in ((5, 15), (15, 0), (10, 14), (14, len(LFN)), (8, len(LFN) - 8), (10, 0)):
+        decoder.feed(encoded[:fed])
+        encoded = encoded[fed:]
+        assert decoder.missing_bytes == missing
+    decoder.feed(Write(HANDLE, 0, 10).encode(STREAM_ID) + b"012")
+    assert decoder.missing_bytes == 7
+    decoder.feed(b"3456789")
+    assert decoder.missing_bytes == 0
+    decoder.feed(raw(Request.WRITE, b"01", 10, "00000007 ffffffffffffffff"))
+    assert decoder.missing_bytes == 8
+    decoder.feed(b"23456789" + raw(Request.PING, length=-1))
+    assert decoder.missing_bytes == 0
+
+
+def test_a_message_does_not_depend_on_what_was_fed() -> None:
     received = bytearray(Open(LFN).encode(STREAM_ID))
     ((_, message),) = listening().feed(bytes(received))
     received[:] = bytes(len(received))
