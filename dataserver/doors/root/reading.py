@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from common.errors import TooLarge, UsageError
 from common.root_server import FilePart, RootError
 from dataserver.doors.root.handles import ReadFile
-from dataserver.losses import Losses
+from dataserver.replicas import Replicas
 from xroot import pages, responses
 from xroot.protocol import MAX_CHUNK_BYTES, Code, Request
 
@@ -40,27 +40,16 @@ class Reading:
         self._engine = engine
         self._disk = disk
         self._catalogue = catalogue
-        self._losses = Losses(engine, disk)
+        self._replicas = Replicas(engine, disk)
 
     async def open(self, lfn: str) -> ReadFile:
         """A replica, open: no purge takes it. Raises NotFound, Damaged."""
-        replica = self._engine.node.pool.open(lfn, self._engine.now_s())
-        opening = self._disk.readers.call(lambda: self._disk.open_replica(lfn))
-        try:
-            fd = await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            opening.add_done_callback(lambda done: self._close_unwanted(replica, done))
-            raise
-        except OSError as error:
-            self._give_back(replica)
-            raise self._losses.unreadable(replica, error) from error
-        size_bytes = os.fstat(fd).st_size
-        if size_bytes != replica.size_bytes:
-            os.close(fd)
-            self._give_back(replica)
-            raise self._losses.wrong_size(replica, size_bytes)
+        replica, fd = await self._replicas.open(lfn)
         return ReadFile(
-            fd, replica, lambda file: self._give_back(file.replica), self._losses.cut_short
+            fd,
+            replica,
+            lambda file: self._give_back(file.replica),
+            self._replicas.losses.cut_short,
         )
 
     def read(self, connection: Connection, handles: Handles, stream_id: bytes, asked: Read) -> None:
@@ -157,18 +146,11 @@ class Reading:
         try:
             data = await asyncio.shield(reading)
         except OSError as error:
-            raise self._losses.unreadable(file.replica, error) from error
+            raise self._replicas.losses.unreadable(file.replica, error) from error
         if not data:
-            raise self._losses.cut_short(file.replica, offset)
+            raise self._replicas.losses.cut_short(file.replica, offset)
         return data
 
     def _give_back(self, replica: Replica) -> None:
-        now_s = self._engine.now_s()
-        self._engine.node.pool.close(replica, now_s)
-        self._catalogue.note_use(replica.lfn, now_s)
-
-    def _close_unwanted(self, replica: Replica, opening: asyncio.Future[int]) -> None:
-        """The client went while its file was being opened."""
-        if not opening.cancelled() and opening.exception() is None:
-            os.close(opening.result())
-        self._give_back(replica)
+        self._replicas.give_back(replica)
+        self._catalogue.note_use(replica.lfn, self._engine.now_s())
