@@ -120,10 +120,10 @@ def _told(asked: FAttr, codes: list[int]) -> bytes:
 
 
 def _listed(found: dict[str, bytes], *, with_values: bool) -> bytes:
-    """Names, each in the users' name space; with their values, if these are wanted."""
+    """Names; with their values, if these are wanted."""
     parts = []
     for name, value in sorted(found.items()):
-        parts.append(b"U." + name.encode("utf-8", "surrogateescape") + b"\0")
+        parts.append(name.encode("utf-8", "surrogateescape") + b"\0")
         if with_values:
             parts.append(_value(value))
     return b"".join(parts)
