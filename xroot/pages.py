@@ -107,16 +107,16 @@ def _ends_in_checksum(offset: int, length: int) -> bool:
     return 0 < last <= CHECKSUM_BYTES
 
 
-def bad_pages(pages: Sequence[Page]) -> bytes:
-    """What follows the answer to a pgwrite some of whose pages are to come again.
+def bad_pages(pages: Sequence[tuple[int, int]]) -> bytes:
+    """What follows the answer to a pgwrite of which some pages are to come again.
 
-    They must be in the order of their offsets. Raises Misuse if there is none, or if there
-    are more than `MAX_BAD_PAGES`: then the write has to fail.
+    `pages` are their offsets and lengths, in order. Raises Misuse if there is none, or if
+    there are more than `MAX_BAD_PAGES`: then the write has to fail.
     """
     if not 0 < len(pages) <= MAX_BAD_PAGES:
         raise Misuse(f"{len(pages)} bad pages; 1 to {MAX_BAD_PAGES} can be named")
-    said = _LENGTHS.pack(len(pages[0].data), len(pages[-1].data))
-    said += struct.pack(f">{len(pages)}q", *(page.offset for page in pages))
+    said = _LENGTHS.pack(pages[0][1], pages[-1][1])
+    said += struct.pack(f">{len(pages)}q", *(offset for offset, _ in pages))
     return _CHECKSUM.pack(google_crc32c.value(said)) + said
 
 

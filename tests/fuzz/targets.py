@@ -123,7 +123,7 @@ SEEDS: Final[dict[str, list[bytes]]] = {
     "answers": [
         *(b"\0" + said.server for said in CAPTURED),
         *(b"\7" + body for body in _BODIES),
-        b"\1" + pages.bad_pages([pages.Page(4096, b"x", is_good=False)]),
+        b"\1" + pages.bad_pages([(4096, 10)]),
         b"\x03" + responses.asynchronous(responses.wait(b"\0\1", 5)),
     ],
     "lines": _BODIES,

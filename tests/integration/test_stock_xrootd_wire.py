@@ -378,12 +378,12 @@ def test_bad_pages_are_named_and_sent_again(ours: Ours, server: WritableXrootd) 
     spoilt[0] ^= 1  # of the first, short page
     spoilt[-1] ^= 1  # of the last
     told = ours.done(PgWrite(handle, 1000, len(spoilt)), bytes(spoilt))
-    bad = pages.PageReader(1000, len(spoilt)).feed(bytes(spoilt))
-    bad = [page for page in bad if not page.is_good]
+    read = pages.PageReader(1000, len(spoilt)).feed(bytes(spoilt))
+    bad = [(page.offset, len(page.data)) for page in read if not page.is_good]
     assert told[24:] == pages.bad_pages(bad)
     assert told[:24] == responses.pages(b"\1\2", 3026, 1000, len(told) - 24)[8:]
     again = pages.read_bad_pages(told[24:])
-    assert again == [(page.offset, len(page.data)) for page in bad] == [(1000, 3096), (8192, 1808)]
+    assert again == bad == [(1000, 3096), (8192, 1808)]
     for offset, length in again:
         data = pages.with_checksums(SMALL[offset - 1000 : offset - 1000 + length], offset)
         ours.done(PgWrite(handle, offset, len(data), flags=PAGES_AGAIN), data)

@@ -9,17 +9,14 @@ any more is taken all the same, for the next request stands behind it.
 from __future__ import annotations
 
 import asyncio
-import struct
 from typing import TYPE_CHECKING, Final
-
-import google_crc32c
 
 from common.errors import PackhorseError
 from common.root_server import RootError
 from xroot import responses
 from xroot.errors import ProtocolError
-from xroot.pages import PageReader
-from xroot.protocol import PAGE_BYTES, Request
+from xroot.pages import PageReader, bad_pages
+from xroot.protocol import MAX_BAD_PAGES, PAGE_BYTES, Code, Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,9 +29,6 @@ if TYPE_CHECKING:
 
 #: Handed to the disk in one go.
 PIECE_BYTES: Final = 1 << 20
-
-_FIRST_AND_LAST: Final = struct.Struct(">hh")
-_OFFSET: Final = struct.Struct(">q")
 
 
 class _Pieces:
@@ -206,12 +200,11 @@ class PageStream:
         return runs
 
     def _about_bad_pages(self) -> bytes:
-        """Which pages are to be sent again: a sum, the first's and last's lengths, offsets."""
-        if not self._bad:
-            return b""
-        said = _FIRST_AND_LAST.pack(self._bad[0][1], self._bad[-1][1])
-        said += b"".join(_OFFSET.pack(offset) for offset, _ in self._bad)
-        return struct.pack(">I", google_crc32c.value(said)) + said
+        """Which pages are to be sent again. Raises RootError if there are too many."""
+        if len(self._bad) > MAX_BAD_PAGES:
+            reason = f"{self._file.lfn}: {len(self._bad)} pages came with wrong checksums"
+            raise RootError(Code.TOO_MANY_ERRORS, reason)
+        return bad_pages(self._bad) if self._bad else b""
 
 
 class Nowhere:

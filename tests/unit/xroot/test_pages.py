@@ -96,20 +96,21 @@ def test_more_than_was_announced_is_refused() -> None:
         reader.feed(bytes(2))
 
 
-def test_bad_pages_are_named() -> None:
-    # The list was captured from XRootD's own server.
-    first, last = Page(1000, b"x" * 3096, is_good=False), Page(8192, b"x" * 1808, is_good=False)
-    between = Page(4096, b"x" * 4096, is_good=False)
-    assert pages.read_bad_pages(pages.bad_pages([first])) == [(1000, 3096)]
-    assert pages.read_bad_pages(pages.bad_pages([first, last])) == [(1000, 3096), (8192, 1808)]
-    told = pages.bad_pages([first, between, last])
+@pytest.mark.parametrize(
+    "bad", [[(1000, 3096)], [(1000, 3096), (8192, 1808)], [(1000, 3096), (4096, 4096), (8192, 1)]]
+)
+def test_bad_pages_are_named(bad: list[tuple[int, int]]) -> None:
+    assert pages.read_bad_pages(pages.bad_pages(bad)) == bad
+
+
+def test_the_list_of_bad_pages() -> None:
+    told = pages.bad_pages([(1000, 3096), (4096, 4096), (8192, 1808)])
     assert told[4:] == bytes.fromhex("0c18 0710 00000000000003e8 0000000000001000 0000000000002000")
-    assert pages.read_bad_pages(told) == [(1000, 3096), (4096, 4096), (8192, 1808)]
 
 
 def test_there_are_bad_pages_but_not_too_many() -> None:
-    bad = [Page(4096 * number, b"x", is_good=False) for number in range(MAX_BAD_PAGES + 1)]
-    assert len(pages.read_bad_pages(pages.bad_pages(bad[:-1]))) == MAX_BAD_PAGES
+    bad = [(4096 * number, 4096) for number in range(MAX_BAD_PAGES + 1)]
+    assert pages.read_bad_pages(pages.bad_pages(bad[:-1])) == bad[:-1]
     for wrong in (bad, []):
         with pytest.raises(Misuse):
             pages.bad_pages(wrong)
@@ -117,7 +118,7 @@ def test_there_are_bad_pages_but_not_too_many() -> None:
 
 @pytest.mark.parametrize("spoil", [0, 5, 15])
 def test_a_spoilt_list_of_bad_pages_is_refused(spoil: int) -> None:
-    told = bytearray(pages.bad_pages([Page(0, b"x", is_good=False)]))
+    told = bytearray(pages.bad_pages([(0, 1)]))
     told[spoil] ^= 1
     with pytest.raises(ProtocolError) as refused:
         pages.read_bad_pages(bytes(told))
