@@ -28,7 +28,10 @@ from protos.packhorse.v1 import redirector_pb2 as pb
 from tests.support.data_process import DataProcess
 from tests.support.data_site import DataSite, adler32
 from tests.support.fake_redirector import FakeRedirector
+from tests.support.root_client import RootClient
 from tests.support.waiting import becomes_true
+from xroot import requests
+from xroot.protocol import OpenFlag, Status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -506,24 +509,34 @@ async def test_a_file_changed_by_a_crash_in_mid_replacement_stays_the_only_copy(
         assert site.replica(LFN).read_bytes() == b"written"
 
 
-async def test_a_kill_in_mid_upload_leaves_nothing(
+async def test_a_kill_in_mid_upload_leaves_nothing_of_it_and_all_that_was_closed(
     site: DataSite, redirector: FakeRedirector
 ) -> None:
-    """The file of an upload is like any other in the incoming directory."""
-    async with site.running() as service:
-        await put(service, "/store/my/kept")
-        upload = await service.uploads.begin(LFN)
-        await upload.write(CONTENT, 0)
-        (directory,) = site.incoming()
-        (file,) = directory.iterdir()
-        left = file.read_bytes()
-        name = directory.name
-        await upload.abandon()
-    half = site.pool / ".incoming" / name
-    half.mkdir()
-    (half / "a.txt").write_bytes(left)
+    new = OpenFlag.NEW | OpenFlag.UPDATE
     async with DataProcess.running(site) as server:
+        door = redirector.hellos[-1].address.root_address
+        async with RootClient(door) as client:
+            for lfn in (LFN, NEW):
+                opened = await client.ask(requests.Open(lfn, "", new))
+                assert opened.status == Status.OK
+                handle = opened.body[:4]
+                written = await client.ask(requests.Write(handle, 0, len(CONTENT)), CONTENT)
+                assert written.status == Status.OK
+                if lfn == LFN:
+                    assert (await client.ask(requests.Close(handle))).status == Status.OK
+            # And an update of the one that was closed.
+            opened = await client.ask(requests.Open(LFN, "", OpenFlag.UPDATE))
+            written = await client.ask(requests.Write(opened.body[:4], 0, 3), b"new")
+            assert written.status == Status.OK
+            assert len(site.incoming()) == 2
+            await server.kill()
+        assert len(site.incoming()) == 2
+        await server.start()
         assert site.incoming() == []
-        assert redirector.nodes["disk1"].replicas == {"/store/my/kept": len(CONTENT)}
+        assert redirector.nodes["disk1"].replicas == {LFN: len(CONTENT)}
         assert not redirector.hellos[-1].claims
+        assert site.replica(LFN).read_bytes() == CONTENT
+        assert not site.replica(NEW).exists()
+        (answer,) = await redirector.ask("disk1", "evict", pb.EvictFiles(lfns=[LFN]))
+        assert "not in the archive" in answer.refused[0].reason
         assert await server.stop() == 0
