@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from common.errors import (
     AlreadyExists,
@@ -28,6 +28,10 @@ from xroot.protocol import (
 
 if TYPE_CHECKING:
     from common.errors import PackhorseError
+
+
+#: The checksums that data servers can tell, the usual one first.
+CHECKSUMS: Final = ("adler32", "crc32c", "md5")
 
 
 class RootError(Exception):
@@ -64,7 +68,7 @@ def configuration(asked: str, *, role: str, version: str) -> str:
     """What a query of the configuration is told: for each word its value, or the word itself."""
     values = {
         "bind_max": str(MAX_PATHS),
-        "chksum": "0:adler32,1:crc32c,2:md5",
+        "chksum": ",".join(f"{number}:{name}" for number, name in enumerate(CHECKSUMS)),
         "fattr": f"{MAX_ATTRIBUTE_NAME_BYTES} {MAX_ATTRIBUTE_VALUE_BYTES}",
         "readv_ior_max": str(MAX_CHUNK_BYTES),
         "readv_iov_max": str(MAX_CHUNKS),

@@ -3,6 +3,10 @@
 A client that sends faster than it is served, or takes less than it asks for, is not read
 from any more until that has changed: what waits for it in memory stays small, whatever it
 does. What it asked for goes on in tasks of its own, so nobody else waits for it.
+
+A connection is *open* until its client hangs up, or `abort` or `close` is called; then it has
+*ended*: nothing is sent any more, its tasks are cancelled and its door is told. It is *gone*
+when the last task, the thread that may be sending and the socket are, too.
 """
 
 from __future__ import annotations
@@ -15,7 +19,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from common.errors import PackhorseError
 from common.root_server.answers import RootError, error_code
-from common.root_server.outbox import CutShortError, FilePart, Outbox, Outcome
+from common.root_server.outbox import WAITING_BYTES
+from common.root_server.room import Room
+from common.root_server.sender import Sender
 from xroot import responses
 from xroot.decoder import Data, RequestDecoder
 from xroot.errors import ProtocolError
@@ -24,17 +30,23 @@ from xroot.requests import Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
 
+    from common.root_server.outbox import FilePart, Outcome
     from xroot.decoder import Handshake, Item
     from xroot.requests import Message
     from xroot.session import Session
 
 log = logging.getLogger(__name__)
 
-#: Read from a socket at a time.
-READ_BYTES: Final = 256 << 10
-#: With more than this waiting to be sent, a client is not read from.
-WAITING_BYTES: Final = 4 << 20
+#: Read from a socket at a time where only requests are expected: a few hundred of them.
+REQUESTS_BYTES: Final = 16 << 10
+#: The same in the middle of a write's data, or of a long request.
+DATA_BYTES: Final = 256 << 10
+#: With more than this of what it sent in memory, waiting for a disk, a client is not read from.
+HELD_BYTES: Final = 4 << 20
+#: A client whose connection is closed is given so long to take what it is told still.
+GOODBYE_S: Final = 5.0
 
 
 class Client(Protocol):
@@ -53,6 +65,36 @@ class Client(Protocol):
 class Connection:
     """One client's connection. Its methods are called in the event loop only."""
 
+    __slots__ = (
+        "__weakref__",
+        "_batching",
+        "_bytes_held",
+        "_closing",
+        "_decoder",
+        "_goodbye",
+        "_heard_s",
+        "_hears_soon",
+        "_holds",
+        "_is_gone",
+        "_lingers",
+        "_loop",
+        "_main",
+        "_max_requests",
+        "_on_gone",
+        "_reading",
+        "_room",
+        "_sender",
+        "_socket",
+        "_tasks",
+        "_unheard",
+        "began_s",
+        "client",
+        "is_closed",
+        "paths",
+        "peer",
+        "session",
+    )
+
     def __init__(
         self,
         sock: socket.socket,
@@ -61,31 +103,36 @@ class Connection:
         scratch: memoryview,
         in_thread: Callable[[Callable[[], Outcome]], asyncio.Future[Outcome]],
         max_requests: int,
-        on_end: Callable[[Connection], None],
+        on_gone: Callable[[Connection], None],
     ) -> None:
-        """`peer` is the client's IP address; `on_end` is called once, when it has gone."""
+        """`peer` is the client's IP address; `on_gone` is called once, when nothing is left."""
         self.peer = peer
         self.session = session
         self.client: Client | None = None
+        #: Whether it has ended.
         self.is_closed = False
-        self.active_s = time.monotonic()
+        self.began_s = self._heard_s = time.monotonic()
         #: More connections of the same session, by path id; see `path`.
         self.paths: dict[int, Connection] = {}
+        self._main: Connection | None = None  # whose path this one is
         self._socket = sock
         self._loop = asyncio.get_running_loop()
         self._decoder = RequestDecoder()
-        self._outbox = Outbox(sock, scratch)
-        self._in_thread = in_thread
+        self._sender = Sender(sock, scratch, in_thread, self._look_at_pace, self.abort)
+        self._room: Room | None = None
         self._max_requests = max_requests
-        self._on_end = on_end
+        self._on_gone = on_gone
         self._tasks: set[asyncio.Task[None]] = set()
         self._holds = 0
+        self._bytes_held = 0
+        self._unheard: list[Item] = []  # read, and not looked at yet
         self._reading = False
+        self._hears_soon = False
         self._batching = False
-        self._awaits_room = False
-        self._thread: asyncio.Future[Outcome] | None = None
         self._closing = False
-        self._wait_for_room: list[asyncio.Future[None]] = []
+        self._goodbye: asyncio.TimerHandle | None = None
+        self._lingers = False
+        self._is_gone = False
 
     def start(self) -> None:
         """Begins to listen to the client."""
@@ -96,7 +143,7 @@ class Connection:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is being worked on for this client."""
-        return not self._tasks and not self._holds
+        return not self._tasks and not self._holds and not self._bytes_held
 
     def path(self, path_id: int) -> Connection:
         """The connection of this session that a client wants its data by; this one if unknown."""
@@ -106,16 +153,18 @@ class Connection:
     def send(self, response: bytes) -> None:
         """Sends bytes after all that waits."""
         if not self.is_closed:
-            self._outbox.put(response)
-            self._flush()
+            self._sender.outbox.put(response)
+            if not self._batching:
+                self._flush()
 
     def send_part(self, part: FilePart) -> None:
         """Sends a part of a file after all that waits."""
         if self.is_closed:
             part.file.let_go()
         else:
-            self._outbox.put(part)
-            self._flush()
+            self._sender.outbox.put(part)
+            if not self._batching:
+                self._flush()
 
     def fail(self, stream_id: bytes, code: int, text: str) -> None:
         """Answers that a request failed."""
@@ -126,18 +175,33 @@ class Connection:
         self.fail(stream_id, error_code(error), str(error))
 
     def spawn(self, stream_id: bytes, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Works on a request in a task of its own; an error it raises is its answer."""
+        """Works on a request in a task of its own; an error it raises is its answer.
+
+        It is cancelled when the connection ends, but never before it has begun: so what it
+        was given is let go by its own `finally`.
+        """
         task = self._loop.create_task(self._run(stream_id, work))
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        if self.is_closed:
+            self._loop.call_soon(task.cancel)
         return task
 
     async def room(self) -> None:
         """Waits until little enough is waiting to be sent that more may be put in."""
-        while self._outbox.bytes_waiting >= WAITING_BYTES and not self.is_closed:
-            waiting = self._loop.create_future()
-            self._wait_for_room.append(waiting)
-            await waiting
+        async with self.room_for(0):
+            return
+
+    def room_for(self, size_bytes: int) -> AbstractAsyncContextManager[None]:
+        """The same for an answer of this size, which is read and sent within the block.
+
+        As many as there is room for are in such blocks at a time.
+        """
+        if self._room is None:
+            self._room = Room(WAITING_BYTES, lambda: self._sender.outbox.bytes_waiting)
+            if self.is_closed:
+                self._room.close()
+        return self._room.taken(size_bytes)
 
     def hold(self) -> None:
         """Reads nothing more from the client until as many `release`s."""
@@ -146,111 +210,165 @@ class Connection:
 
     def release(self) -> None:
         """Takes a `hold` back."""
+        assert self._holds, "a release without a hold"
         self._holds -= 1
         self._look_at_pace()
 
+    def hold_bytes(self, size_bytes: int) -> None:
+        """So much of what the client has sent is kept in memory; it is not read from if it is much."""
+        self._bytes_held += size_bytes
+        self._look_at_pace()
+
+    def release_bytes(self, size_bytes: int) -> None:
+        """So much is not any more."""
+        self._bytes_held -= size_bytes
+        assert self._bytes_held >= 0, "more was released than was held"
+        self._look_at_pace()
+
     def close(self) -> None:
-        """Closes the connection once what waits has been sent, and reads nothing more."""
+        """Ends the connection once what waits has been sent, and listens to nothing more."""
+        if self._closing or self.is_closed:
+            return
         self._closing = True
-        self._stop_reading()
-        if not self._outbox and self._thread is None:
-            self.abort()
+        self._unheard.clear()
+        self._goodbye = self._loop.call_later(GOODBYE_S, self.abort)
+        # What still comes is thrown away: to hang up on it could cost the client our last words.
+        self._read_on()
+        if not self._batching:
+            self._flush()
 
     def abort(self) -> None:
-        """Closes the connection now."""
-        if self.is_closed:
-            return
-        self.is_closed = True
-        self._stop_reading()
-        if self._awaits_room:
-            self._loop.remove_writer(self._socket)
-            self._awaits_room = False
-        self._tell_room()
-        for task in self._tasks:
-            task.cancel()
-        if self._thread is None:
-            self._let_go()
-        else:
-            # The thread still uses the socket; it hears of the end at once.
-            self._shut_down()
-        if self.client is not None:
-            self.client.gone()
-        self._on_end(self)
+        """Ends the connection now."""
+        self._lingers = False
+        if not self.is_closed:
+            self._end()
+        self._let_go()
+
+    # --- for the listener -----------------------------------------------------------
+
+    def add_path(self, path_id: int, path: Connection) -> None:
+        """Has one more connection, of the same client, as a path for its data."""
+        self.paths[path_id] = path
+        path._main = self
+
+    @property
+    def active_s(self) -> float:
+        """When the client last said or took something; monotonic."""
+        return max(self._heard_s, self._sender.active_s)
+
+    @property
+    def is_clients_turn(self) -> bool:
+        """Whether all that could happen here now has to come from the client."""
+        if self._sender.awaits_client:
+            return True
+        # A path is for as long as its session.
+        is_awaited = self.is_idle or self._decoder.missing_bytes > 0
+        return self._reading and self._main is None and is_awaited
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether it would not notice its client hanging up."""
+        return not self._reading and not self.is_closed
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._socket.fileno()
 
     # --- in ---------------------------------------------------------------------------
 
     def _read(self) -> None:
         try:
-            data = self._socket.recv(READ_BYTES)
+            data = self._socket.recv(DATA_BYTES if self._decoder.missing_bytes else REQUESTS_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             data = b""
         if not data:
             self.abort()
-            return
-        self.active_s = time.monotonic()
+        elif not self._closing:
+            self._heard_s = time.monotonic()
+            self._hear_all(self._decoder.feed(data))
+
+    def _hear_all(self, items: list[Item]) -> None:
+        """Looks at what has come, as far as the client is not ahead of us."""
         self._batching = True
         try:
-            for item in self._decoder.feed(data):
-                self._hear(item)
+            for number, item in enumerate(items):
+                if self._is_behind:
+                    self._unheard = items[number:]
+                    break
+                self._hear(*item)
+                if self.is_closed or self._closing:
+                    break
         except Exception:
             log.exception("a connection from %s is closed: an internal error", self.peer)
             self.abort()
-        self._batching = False
-        if not self.is_closed:
-            self._flush()
+        finally:
+            self._batching = False
+        self._flush()
 
-    def _hear(self, item: Item) -> None:
-        if self.is_closed:
+    def _hear(self, stream_id: bytes, message: Message | Handshake | Data | ProtocolError) -> None:
+        assert self.client is not None, "the listener gives every connection its client"
+        if isinstance(message, Data):
+            self.client.data(message)
             return
-        stream_id, message = item
         if isinstance(message, ProtocolError):
             self.fail(stream_id, message.code, message.message)
             if message.fatal:
                 self.close()
-        elif isinstance(message, Data):
-            if self.client is not None:
-                self.client.data(message)
-        else:
-            self._hear_request(stream_id, message)
-
-    def _hear_request(self, stream_id: bytes, message: Message | Handshake) -> None:
+            return
         answer = self.session.answer(stream_id, message)
         if answer is not None:
-            self._outbox.put(answer)
-            return
-        assert self.client is not None, "the listener gives every connection its client"
-        if isinstance(message, Unknown):
+            self._sender.outbox.put(answer)
+        elif isinstance(message, Unknown):
             self.fail(stream_id, Code.UNSUPPORTED, f"request {message.code} is not supported")
-            return
-        try:
-            self.client.request(stream_id, message)  # type: ignore[arg-type]
-        except (PackhorseError, RootError) as error:
-            self.refuse(stream_id, error)
+        else:
+            try:
+                self.client.request(stream_id, message)  # type: ignore[arg-type]
+            except (PackhorseError, RootError) as error:
+                self.refuse(stream_id, error)
+            except Exception:
+                log.exception("a request from %s failed", self.peer)
+                self._fail_oddly(stream_id)
+
+    # --- the pace ---------------------------------------------------------------------
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether so much is to be done for the client already that it is not listened to."""
+        return (
+            self._holds > 0
+            or len(self._tasks) >= self._max_requests
+            or self._bytes_held >= HELD_BYTES
+            or self._sender.outbox.is_full
+            or any(path._sender.outbox.is_full for path in self.paths.values())
+        )
 
     def _look_at_pace(self) -> None:
-        """Reads from the client, or does not, as it is served."""
-        if self._wait_for_room and self._outbox.bytes_waiting < WAITING_BYTES:
-            self._tell_room()
-        if self.is_closed or self._closing:
-            return
-        is_behind = (
-            self._holds
-            or len(self._tasks) >= self._max_requests
-            or len(self._outbox) >= self._max_requests
-            or self._outbox.bytes_waiting >= WAITING_BYTES
-        )
-        if is_behind:
-            self._stop_reading()
-        else:
+        """Listens to the client, or does not, as it is served; ends what is to be ended."""
+        if self._room is not None:
+            self._room.look()
+        if self._main is not None and not self._main.is_closed:
+            self._main._look_at_pace()
+        if self.is_closed:
+            self._let_go()
+        elif self._closing:
+            if self._sender.is_done:
+                self._part()
+        elif not self._unheard and not self._is_behind:
             self._read_on()
+        else:
+            self._stop_reading()
+            if self._unheard and not self._is_behind and not self._hears_soon:
+                # Not now: whoever has made it so may be in the middle of something.
+                self._hears_soon = True
+                self._loop.call_soon(self._hear_on)
 
-    def _tell_room(self) -> None:
-        for waiting in self._wait_for_room:
-            if not waiting.done():
-                waiting.set_result(None)
-        self._wait_for_room.clear()
+    def _hear_on(self) -> None:
+        self._hears_soon = False
+        items, self._unheard = self._unheard, []
+        if items:
+            self._hear_all(items)
 
     def _read_on(self) -> None:
         if not self._reading:
@@ -262,63 +380,9 @@ class Connection:
             self._reading = False
             self._loop.remove_reader(self._socket)
 
-    # --- out --------------------------------------------------------------------------
-
     def _flush(self) -> None:
-        """Sends what can be sent now, unless somebody does already, or more comes at once."""
-        if self._batching or self._awaits_room or self._thread is not None:
-            return
-        before = self._outbox.bytes_sent
-        try:
-            outcome = self._outbox.send()
-        except OSError:
-            self.abort()
-            return
-        if self._outbox.bytes_sent != before:
-            self.active_s = time.monotonic()
-        self._go_on(outcome)
-
-    def _go_on(self, outcome: Outcome) -> None:
-        if outcome is Outcome.NEEDS_THREAD:
-            self._thread = self._in_thread(self._outbox.send_in_thread)
-            self._thread.add_done_callback(self._thread_done)
-        elif outcome is Outcome.FULL:
-            self._awaits_room = True
-            self._loop.add_writer(self._socket, self._has_room)
-        elif self._closing:
-            self.abort()
-            return
+        self._sender.send()
         self._look_at_pace()
-
-    def _has_room(self) -> None:
-        self._loop.remove_writer(self._socket)
-        self._awaits_room = False
-        self._flush()
-
-    def _thread_done(self, thread: asyncio.Future[Outcome]) -> None:
-        self._thread = None
-        if self.is_closed:
-            thread.exception()
-            self._let_go()
-            return
-        self.active_s = time.monotonic()
-        self._outbox.settle()
-        error = thread.exception()
-        if error is None:
-            self._continue(thread.result())
-            return
-        if isinstance(error, CutShortError):
-            error.file.cut_short(error.offset)
-        elif not isinstance(error, OSError):
-            log.error("a connection from %s is closed", self.peer, exc_info=error)
-        self.abort()
-
-    def _continue(self, outcome: Outcome) -> None:
-        """After a thread: something may have been put in just as it ended."""
-        if outcome is Outcome.EMPTY and self._outbox:
-            self._flush()
-        else:
-            self._go_on(outcome)
 
     # --- tasks, and the end -------------------------------------------------------------
 
@@ -327,20 +391,65 @@ class Connection:
             await work
         except (PackhorseError, RootError) as error:
             self.refuse(stream_id, error)
+        except asyncio.CancelledError:
+            # With the connection there, it is something else that was: nobody would answer.
+            self.fail(stream_id, Code.CANCELLED, "the request was cancelled")
+            raise
         except Exception:
             log.exception("a request from %s failed", self.peer)
-            self.fail(stream_id, Code.SERVER_ERROR, "internal error, see the server's log")
+            self._fail_oddly(stream_id)
+
+    def _fail_oddly(self, stream_id: bytes) -> None:
+        """Answers a request that ran into a bug of ours."""
+        self.fail(stream_id, Code.SERVER_ERROR, "internal error, see the server's log")
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._look_at_pace()
 
-    def _shut_down(self) -> None:
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return
+    def _end(self) -> None:
+        self.is_closed = True
+        is_all_sent = self._sender.is_done
+        self._unheard.clear()
+        self._stop_reading()
+        self._sender.end()
+        if self._room is not None:
+            self._room.close()
+        for task in self._tasks:
+            # Not at once: those that were made just now begin before this comes.
+            self._loop.call_soon(task.cancel)
+        for path in list(self.paths.values()):
+            path.abort()
+        if self._main is not None:
+            self._main._lose(self, is_all_sent=is_all_sent)
+        if self.client is not None:
+            try:
+                self.client.gone()
+            except Exception:
+                log.exception("what %s had open is not closed: an internal error", self.peer)
+
+    def _lose(self, path: Connection, *, is_all_sent: bool) -> None:
+        """One of the paths has ended. Of what was to go by it, only the end of all tells the client."""
+        self.paths = {number: one for number, one in self.paths.items() if one is not path}
+        if not (self.is_closed or (is_all_sent and self.is_idle)):
+            self.abort()
+
+    def _part(self) -> None:
+        """All has been said; the client is to hang up."""
+        self._end()
+        self._lingers = True
+        self._sender.shut_down(socket.SHUT_WR)
+        self._read_on()
 
     def _let_go(self) -> None:
-        self._outbox.clear()
-        self._socket.close()
+        """Closes the socket once nobody uses it any more, and tells when nothing is left."""
+        if self._sender.is_in_thread:
+            self._sender.shut_down(socket.SHUT_RDWR)
+        elif not self._lingers:
+            if self._goodbye is not None:
+                self._goodbye.cancel()
+            self._stop_reading()
+            self._socket.close()
+            if not self._tasks and not self._is_gone:
+                self._is_gone = True
+                self._on_gone(self)

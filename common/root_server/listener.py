@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import secrets
+import select
 import socket
 import time
 from dataclasses import dataclass
@@ -29,15 +30,38 @@ log = logging.getLogger(__name__)
 
 #: A client that has not logged in by then never will.
 LOGIN_LIMIT_S: Final = 30.0
+#: With no connection left to give, those that have not logged in by then make way.
+STRANGER_S: Final = 2.0
 #: Sleepers are looked for so often, or more often where they may sleep less.
 LOOK_EVERY_S: Final = 10.0
 #: No connection is taken for so long when this process has no descriptor left for it.
 REST_S: Final = 0.5
+#: Connections that wait to be taken, and those taken before others have their turn.
 BACKLOG: Final = 1024
+AT_A_TIME: Final = 64
+#: How long what is under way may take when a door is closed for good.
+STOP_S: Final = 2.0
 #: A peer that went away without a word is found out by the kernel after about this long.
 KEEPALIVE_S: Final = (60, 10, 6)  # idle, between probes, probes
 
-_NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+#: The one who connected has gone again, or the network has: the next may be there.
+_NOT_OURS: Final = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EPERM,
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENOPROTOOPT,
+        errno.EOPNOTSUPP,
+    }
+)
+#: A name may stand for addresses that this machine does not have.
+_NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+_GONE: Final[int] = getattr(select, "POLLRDHUP", 0)
+_STRANGERS: Final = frozenset({Stage.NEW, Stage.SHAKEN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +98,14 @@ class Listener:
         self._in_thread = in_thread or _no_files
         self._scratch = new_scratch()
         self._sockets: list[socket.socket] = []
-        self._connections: set[Connection] = set()
+        # In the order they came. A connection is among them until nothing is left of it.
+        self._connections: dict[Connection, None] = {}
         self._sessions: dict[bytes, Connection] = {}
-        self._refused = 0
+        self._all_gone: asyncio.Future[None] | None = None
+        self._refused = _Counted(
+            "%d connections were refused so far: %d at a time (max_connections)"
+        )
+        self._rested = _Counted("%d times so far no connection could be taken: %s")
 
     @property
     def connections(self) -> int:
@@ -84,33 +113,45 @@ class Listener:
         return len(self._connections)
 
     def open(self, address: str) -> str:
-        """Listens at HOST:PORT; the same with the real port for port 0. Raises ConfigError."""
+        """Listens at HOST:PORT; the same with the real port for port 0. Raises ConfigError.
+
+        All addresses of a host name are listened at, with the same port.
+        """
         host, port = split_address(address)
+        opened: list[socket.socket] = []
         try:
-            found = socket.getaddrinfo(
-                host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-            family, kind, proto, _, where = found[0]
-            listening = socket.socket(family, kind, proto)
-            self._sockets.append(listening)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(where)
-            listening.listen(BACKLOG)
-        except OSError as error:
-            reason = error.strerror or str(error)
+            for family, where in _addresses(host, port):
+                port = opened[0].getsockname()[1] if opened else port
+                try:
+                    opened.append(_listening(family, (where[0], port, *where[2:])))
+                except OSError as error:
+                    if error.errno not in _NOT_HERE:
+                        raise
+                    missing = error
+            if not opened:
+                raise missing
+        except (OSError, UnicodeError) as error:
+            for listening in opened:
+                listening.close()
+            reason = getattr(error, "strerror", None) or str(error)
             raise ConfigError(f"cannot listen at {address} for root://: {reason}") from error
-        listening.setblocking(False)
-        self._listen_on(listening)
-        return f"{host}:{listening.getsockname()[1]}"
+        self._sockets += opened
+        for listening in opened:
+            self._listen_on(listening)
+        return f"{host}:{opened[0].getsockname()[1]}"
 
     async def watch(self) -> None:
         """Ends connections that sleep, for ever."""
         pause_s = min(LOOK_EVERY_S, self._limits.idle_timeout_s / 2)
         while True:
             await asyncio.sleep(pause_s)
-            now_s = time.monotonic()
-            for connection in list(self._connections):
-                self._look_at(connection, now_s)
+            self.look(time.monotonic())
+
+    def look(self, now_s: float) -> None:
+        """Ends the connections that sleep at this (monotonic) time, and those without a client."""
+        for connection in list(self._connections):
+            self._look_at(connection, now_s)
+        self._look_for_deserted()
 
     def close(self) -> None:
         """Takes no more connections, and ends those there are."""
@@ -122,60 +163,76 @@ class Listener:
         for connection in list(self._connections):
             connection.abort()
 
+    async def stop(self, limit_s: float = STOP_S) -> None:
+        """The same, and waits until nothing is left of them; not for ever."""
+        self.close()
+        if self._connections:
+            self._all_gone = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._all_gone], timeout=limit_s)
+
     # --- sessions, for clients ------------------------------------------------------------
 
     def bind(self, connection: Connection, stream_id: bytes, session_id: bytes) -> None:
         """Makes a connection one more of a session, and answers its client."""
         session = self._sessions.get(session_id)
-        if session is None:
+        if session is None or session.is_closed or session.session.stage is not Stage.LOGGED_IN:
             connection.fail(stream_id, Code.NOT_FOUND, "there is no such session")
             return
-        taken = {number for number, path in session.paths.items() if not path.is_closed}
-        free = next((number for number in range(1, MAX_PATHS + 1) if number not in taken), None)
+        free = next((one for one in range(1, MAX_PATHS + 1) if one not in session.paths), None)
         if free is None:
             connection.fail(stream_id, Code.OVERLOADED, "this session has too many connections")
             return
-        session.paths[free] = connection
+        session.add_path(free, connection)
         connection.session.bind()
         connection.send(responses.ok(stream_id, bytes([free])))
 
     def end_session(self, connection: Connection, stream_id: bytes, session_id: bytes) -> None:
-        """Forgets a session its client has lost; there may be none any more."""
+        """Forgets a session its client has lost; there may be none any more.
+
+        Whoever knows the session's id is its client, even if it comes by another network now.
+        """
         lost = self._sessions.get(session_id)
-        if lost is not None and lost is not connection and lost.peer == connection.peer:
+        if lost is not None and lost is not connection:
             lost.abort()
         connection.send(responses.ok(stream_id))
 
-    # --- inside -----------------------------------------------------------------------------
+    # --- taking in --------------------------------------------------------------------------
 
     def _listen_on(self, listening: socket.socket) -> None:
         asyncio.get_running_loop().add_reader(listening, self._take_in, listening)
 
     def _take_in(self, listening: socket.socket) -> None:
-        for _ in range(BACKLOG):
+        for _ in range(AT_A_TIME):
             try:
                 sock, where = listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                if error.errno not in _NO_DESCRIPTOR:
-                    raise
-                self._rest(listening, error)
-                return
-            self._greet(sock, where[0])
+                if error.errno not in _NOT_OURS:
+                    self._rest(listening, error)
+                    return
+                continue
+            try:
+                self._greet(sock, where[0])
+            except OSError:
+                # It has gone again already.
+                sock.close()
 
     def _rest(self, listening: socket.socket, error: OSError) -> None:
-        log.error("no connection can be taken for %g s: %s", REST_S, error.strerror)
+        """Most likely there is no descriptor left; to ask again at once would help nobody."""
+        self._rested.note(error.strerror)
         loop = asyncio.get_running_loop()
         loop.remove_reader(listening)
-        loop.call_later(
-            REST_S, lambda: self._listen_on(listening) if listening in self._sockets else None
-        )
+        loop.call_later(REST_S, self._listen_again, listening)
+
+    def _listen_again(self, listening: socket.socket) -> None:
+        if listening in self._sockets:
+            self._listen_on(listening)
 
     def _greet(self, sock: socket.socket, peer: str) -> None:
-        if len(self._connections) >= self._limits.max_connections:
+        if len(self._connections) >= self._limits.max_connections and not self._make_way():
             sock.close()
-            self._note_refused()
+            self._refused.note(self._limits.max_connections)
             return
         sock.setblocking(False)
         _set_options(sock)
@@ -190,34 +247,85 @@ class Listener:
             self._forget,
         )
         connection.client = self._door.welcome(connection)
-        self._connections.add(connection)
+        self._connections[connection] = None
         self._sessions[session.session_id] = connection
         connection.start()
 
-    def _note_refused(self) -> None:
-        self._refused += 1
-        if self._refused & (self._refused - 1) == 0:
-            log.warning(
-                "%d connections were refused so far: there are max_connections = %d of them",
-                self._refused,
-                self._limits.max_connections,
-            )
+    def _make_way(self) -> bool:
+        """Ends the connection that has been here longest without a login, if there is one."""
+        for connection in self._connections:
+            if connection.session.stage in _STRANGERS and not connection.is_closed:
+                if time.monotonic() - connection.began_s < STRANGER_S:
+                    return False
+                connection.abort()
+                return True
+        return False
 
     def _forget(self, connection: Connection) -> None:
-        self._connections.discard(connection)
+        del self._connections[connection]
         self._sessions.pop(connection.session.session_id, None)
-        for path in connection.paths.values():
-            path.abort()
+        if self._all_gone is not None and not self._connections and not self._all_gone.done():
+            self._all_gone.set_result(None)
+
+    # --- those that sleep -------------------------------------------------------------------
 
     def _look_at(self, connection: Connection, now_s: float) -> None:
-        asleep_s = now_s - connection.active_s
-        stage = connection.session.stage
-        if stage in {Stage.NEW, Stage.SHAKEN}:
-            if asleep_s > LOGIN_LIMIT_S:
+        if connection.session.stage in _STRANGERS:
+            # Since it came: it may send its login byte by byte, but not for ever.
+            if now_s - connection.began_s > LOGIN_LIMIT_S:
                 connection.abort()
-        elif connection.is_idle and asleep_s > self._limits.idle_timeout_s:
+            return
+        asleep_s = now_s - connection.active_s
+        if asleep_s > self._limits.idle_timeout_s and connection.is_clients_turn:
             log.info("a connection from %s is closed: idle for %.0f s", connection.peer, asleep_s)
             connection.abort()
+
+    def _look_for_deserted(self) -> None:
+        """Ends connections whose client hung up while it was not listened to."""
+        poll = select.poll()
+        deaf = {one.fileno(): one for one in self._connections if one.is_deaf}
+        for descriptor in deaf:
+            poll.register(descriptor, _GONE)
+        for descriptor, _ in poll.poll(0):
+            deaf[descriptor].abort()
+
+
+class _Counted:
+    """A complaint that is logged when it has come 1, 2, 4, 8 … times, so that no log is flooded."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._times = 0
+
+    def note(self, *more: object) -> None:
+        self._times += 1
+        if self._times & (self._times - 1) == 0:
+            log.warning(self._text, self._times, *more)
+
+
+def _addresses(host: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
+    """Where to listen: address families and socket addresses, each once. Raises OSError."""
+    found = socket.getaddrinfo(
+        host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    return list(dict.fromkeys((family, where) for family, _, _, _, where in found))
+
+
+def _listening(family: int, where: tuple[object, ...]) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # The one address that stands for all of them takes IPv4 clients, too.
+            everywhere = where[0] == "::"
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not everywhere)
+        listening.bind(where)
+        listening.listen(BACKLOG)
+        listening.setblocking(False)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
 
 
 def _set_options(sock: socket.socket) -> None:

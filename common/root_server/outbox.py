@@ -1,32 +1,53 @@
 """What is still to be sent down one connection, in order: bytes, and parts of files.
 
-A part of a file costs no memory while it waits. It is sent in one of two ways:
+A part of a file costs next to no memory while it waits. It is sent in one of two ways:
 
 * small and in the page cache: read into a buffer that all connections share, together with
   what waits before and behind it, and sent in one go by the event loop. The kernel is
   asked to read nothing from a disk for it (`RWF_NOWAIT`), so the loop is never held up.
 * anything else: by a thread, with `sendfile`, which copies nothing through this process.
-  A client that takes nothing for a moment gives its thread back, and gets another one when
-  it does.
+
+Nobody keeps the loop or a thread from the others: both stop after a while even if more
+could be sent. A client that takes nothing for a moment gives its thread back, and gets
+another one when it does.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
+import time
 from collections import deque
 from enum import Enum
 from typing import Final, Protocol
 
-#: Parts up to this size are read and sent by the event loop if they are in the page cache.
+#: With more than this waiting to be sent, a client should ask for nothing more …
+WAITING_BYTES: Final = 4 << 20
+#: … nor with more things waiting; one request may ask for a thousand parts of files.
+WAITING_ITEMS: Final = 2048
+#: Parts up to this size are read and sent by the event loop if they are in the page cache;
+#: bytes up to this size are joined with what waits beside them.
 SMALL_BYTES: Final = 128 << 10
-#: What is read and joined before it is sent in one go.
+#: What is joined before it is sent in one go.
 SCRATCH_BYTES: Final = 1 << 20
-#: Without `RWF_NOWAIT` (other systems than Linux), every part is sent by a thread.
+#: The loop sends so often for one connection before it looks after the others.
+_ROUNDS: Final = 4
+#: A thread sends so long for one connection while others may be waiting for a thread …
+_TURN_S: Final = 0.25
+#: … of which it waits so long, all in all, for the client to take more.
+_PATIENCE_S: Final = 0.02
+#: A thread asks for no more at a time, so that it looks at the clock now and then.
+_SENDFILE_BYTES: Final = 8 << 20
+#: Where `sendfile` does not work, this much is copied at a time.
+_COPY_BYTES: Final = 256 << 10
+
+# Other systems than Linux: every part is sent by a thread, and every header by itself.
 _NOWAIT: Final[int | None] = getattr(os, "RWF_NOWAIT", None)
-#: A thread waits this long for a client to take more.
-_THREAD_PATIENCE_MS: Final = 50
+_MORE: Final[int] = getattr(socket, "MSG_MORE", 0)
+#: Some file systems know no `sendfile`.
+_NO_SENDFILE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 def new_scratch() -> memoryview:
@@ -50,7 +71,10 @@ class OpenedFile(Protocol):
 
 
 class FilePart:
-    """`length` bytes of a file from `offset` on, behind a response's header."""
+    """`length` bytes of a file from `offset` on, behind a response's header.
+
+    It keeps the file from the beginning, so whoever makes one must have it sent.
+    """
 
     __slots__ = ("file", "header", "length", "offset", "sent")
 
@@ -79,12 +103,27 @@ class Outcome(Enum):
     """How an attempt to send ended."""
 
     EMPTY = "all is sent"
-    FULL = "the socket takes no more now"
+    FULL = "the client has to take something first, or others have their turn"
     NEEDS_THREAD = "what comes next is sent by a thread"
 
 
 class Outbox:
-    """The queue of one connection. The loop and one thread send from it, never both at once."""
+    """The queue of one connection. The loop and one thread send from it, never both at once.
+
+    The loop may put something in while a thread sends.
+    """
+
+    __slots__ = (
+        "_bytes_put",
+        "_bytes_taken",
+        "_items",
+        "_parts_put",
+        "_parts_taken",
+        "_scratch",
+        "_sent_by_thread",
+        "_socket",
+        "bytes_sent",
+    )
 
     def __init__(self, sock: socket.socket, scratch: memoryview) -> None:
         """`scratch` is shared by all that one loop sends from."""
@@ -94,7 +133,10 @@ class Outbox:
         # Each is counted by one side only, so no lock is needed.
         self._bytes_put = 0
         self._bytes_taken = 0
+        self._parts_put = 0
+        self._parts_taken = 0
         self._sent_by_thread: list[FilePart] = []
+        #: How much the client has taken, for those who look whether it takes anything.
         self.bytes_sent = 0
 
     def __len__(self) -> int:
@@ -105,73 +147,90 @@ class Outbox:
         """What waits in memory; parts of files do not."""
         return self._bytes_put - self._bytes_taken
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that nothing more should be asked for."""
+        return (
+            len(self._items) >= WAITING_ITEMS
+            or self._bytes_put - self._bytes_taken >= WAITING_BYTES
+        )
+
     def put(self, item: bytes | FilePart) -> None:
         """Adds to the end."""
-        if not isinstance(item, FilePart):
-            if not item:
+        if isinstance(item, FilePart):
+            if not item.header and not item.length:
+                item.file.let_go()
                 return
+            self._parts_put += 1
+        elif not item:
+            return
+        else:
             self._bytes_put += len(item)
         self._items.append(item)
-
-    def send(self) -> Outcome:
-        """Sends what can be sent without waiting for a client or a disk; by the loop.
-
-        Raises OSError if the client is gone.
-        """
-        while self._items:
-            size = self._gather()
-            if not size:
-                return Outcome.NEEDS_THREAD
-            try:
-                sent = self._socket.send(self._scratch[:size])
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            self.bytes_sent += sent
-            if sent < size:
-                self._items.appendleft(bytes(self._scratch[sent:size]))
-                self._bytes_taken -= size - sent
-                return Outcome.FULL
-        return Outcome.EMPTY
-
-    def send_in_thread(self) -> Outcome:
-        """Sends until all is gone or the client takes nothing for a moment; by a thread.
-
-        Raises OSError if the client is gone, `CutShortError` if a file is not what it was.
-        """
-        ready = select.poll()
-        ready.register(self._socket, select.POLLOUT)
-        while self._items:
-            item = self._items[0]
-            try:
-                done = (
-                    self._send_part(item) if isinstance(item, FilePart) else self._send_bytes(item)
-                )
-            except (BlockingIOError, InterruptedError):
-                if not ready.poll(_THREAD_PATIENCE_MS):
-                    return Outcome.FULL
-                continue
-            if done:
-                self._items.popleft()
-                if isinstance(item, FilePart):
-                    self._sent_by_thread.append(item)
-        return Outcome.EMPTY
-
-    def settle(self) -> None:
-        """Lets go of the files whose parts a thread has sent; by the loop, when it is back."""
-        for part in self._sent_by_thread:
-            part.file.let_go()
-        self._sent_by_thread.clear()
 
     def clear(self) -> None:
         """Forgets everything: the client is gone, and no thread sends any more."""
         self.settle()
-        for item in self._items:
-            if isinstance(item, FilePart):
-                item.file.let_go()
+        items = list(self._items)
         self._items.clear()
         self._bytes_taken = self._bytes_put
+        self._parts_taken = self._parts_put
+        for item in items:
+            if isinstance(item, FilePart):
+                item.file.let_go()
 
     # --- by the loop --------------------------------------------------------------
+
+    def send(self) -> Outcome:
+        """Sends what can be sent without waiting for a client or a disk.
+
+        Raises OSError if the client is gone.
+        """
+        for _ in range(_ROUNDS):
+            if not self._items:
+                return Outcome.EMPTY
+            data = self._next()
+            if data is None:
+                return Outcome.NEEDS_THREAD
+            try:
+                sent = self._socket.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            self.bytes_sent += sent
+            if sent < len(data):
+                self._put_back(data, sent)
+                return Outcome.FULL
+        return Outcome.FULL if self._items else Outcome.EMPTY
+
+    def settle(self) -> None:
+        """Lets go of the files whose parts a thread has sent, when it is back."""
+        parts, self._sent_by_thread = self._sent_by_thread, []
+        for part in parts:
+            part.file.let_go()
+
+    def _next(self) -> bytes | memoryview | None:
+        """Takes out what is sent in one go; None if a thread has to send it."""
+        items = self._items
+        first = items[0]
+        if not isinstance(first, FilePart):
+            if len(items) == 1 or len(first) > SMALL_BYTES:
+                items.popleft()
+                self._bytes_taken += len(first)
+                return first
+            if self._parts_put == self._parts_taken and self.bytes_waiting <= SCRATCH_BYTES:
+                joined = b"".join(items)  # type: ignore[arg-type]
+                items.clear()
+                self._bytes_taken = self._bytes_put
+                return joined
+        size = self._gather()
+        return self._scratch[:size] if size else None
+
+    def _put_back(self, data: bytes | memoryview, sent: int) -> None:
+        rest = memoryview(data)[sent:]
+        if rest.obj is self._scratch.obj:
+            rest = memoryview(bytes(rest))
+        self._items.appendleft(rest)
+        self._bytes_taken -= len(rest)
 
     def _gather(self) -> int:
         """Moves what can be sent at once into the scratch buffer; how much that is."""
@@ -186,18 +245,12 @@ class Outbox:
         return size
 
     def _copy(self, item: bytes | memoryview, size: int) -> int:
-        """Takes as much of some bytes as there is room for."""
-        room = SCRATCH_BYTES - size
+        """Takes some bytes, if they are few and there is room for them."""
         length = len(item)
-        if length <= room:
-            self._scratch[size : size + length] = item
-            self._items.popleft()
-        elif room:
-            self._scratch[size:] = item[:room]
-            self._items[0] = memoryview(item)[room:]
-            length = room
-        else:
+        if length > SMALL_BYTES or size + length > SCRATCH_BYTES:
             return 0
+        self._scratch[size : size + length] = item
+        self._items.popleft()
         self._bytes_taken += length
         return length
 
@@ -220,42 +273,84 @@ class Outbox:
             return 0
         self._scratch[size:start] = part.header
         self._items.popleft()
+        self._parts_taken += 1
         part.file.let_go()
         return start + length - size
 
     # --- by a thread ----------------------------------------------------------------
 
-    def _send_bytes(self, item: bytes | memoryview) -> bool:
-        sent = self._socket.send(item)
-        self.bytes_sent += sent
-        self._bytes_taken += sent
-        if sent < len(item):
-            self._items[0] = memoryview(item)[sent:]
-            return False
-        return True
+    def send_in_thread(self) -> Outcome:
+        """Sends until all is gone, its turn is over or the client takes too little.
 
-    def _send_part(self, part: FilePart) -> bool:
-        ahead = len(part.header) - part.sent
-        if ahead > 0:
-            self._send_header(part, ahead)
-            return part.sent == len(part.header) + part.length
+        Raises OSError if the client is gone, `CutShortError` if a file is not what it was.
+        """
+        ready = select.poll()
+        ready.register(self._socket, select.POLLOUT)
+        patience_s = _PATIENCE_S
+        now_s = time.monotonic()
+        end_s = now_s + _TURN_S
+        while self._items:
+            if now_s >= end_s or len(self._sent_by_thread) >= WAITING_ITEMS:
+                return Outcome.NEEDS_THREAD
+            try:
+                self._send_first()
+                now_s = time.monotonic()
+            except (BlockingIOError, InterruptedError):
+                begun_s = time.monotonic()
+                if patience_s <= 0 or not ready.poll(1000 * patience_s):
+                    return Outcome.FULL
+                now_s = time.monotonic()
+                patience_s -= now_s - begun_s
+        return Outcome.EMPTY
+
+    def _send_first(self) -> None:
+        item = self._items[0]
+        if not isinstance(item, FilePart):
+            sent = self._socket.send(item)
+            self._bytes_taken += sent
+            if sent < len(item):
+                self._items[0] = memoryview(item)[sent:]
+            else:
+                self._items.popleft()
+        else:
+            ahead = len(item.header) - item.sent
+            sent = self._send_header(item, ahead) if ahead > 0 else self._send_part(item)
+            item.sent += sent
+            if item.sent == len(item.header) + item.length:
+                self._sent_by_thread.append(item)
+                self._items.popleft()
+                self._parts_taken += 1
+        self.bytes_sent += sent
+
+    def _send_header(self, part: FilePart, ahead: int) -> int:
+        return self._socket.send(part.header[-ahead:], _MORE if part.length else 0)
+
+    def _send_part(self, part: FilePart) -> int:
         done = part.sent - len(part.header)
+        offset, left = part.offset + done, part.length - done
         try:
             sent = os.sendfile(
-                self._socket.fileno(), part.file.fd, part.offset + done, part.length - done
+                self._socket.fileno(), part.file.fd, offset, min(left, _SENDFILE_BYTES)
             )
-        except (BlockingIOError, InterruptedError, BrokenPipeError, ConnectionError):
+        except (BlockingIOError, InterruptedError, ConnectionError):
             raise
         except OSError as error:
-            raise CutShortError(part.file, part.offset + done) from error
+            # Whose fault it is the file can tell: a client that was lost on its way counts
+            # for nothing against it.
+            data = self._look_at(part, offset, left)
+            if error.errno not in _NO_SENDFILE:
+                raise
+            return self._socket.send(data)
         if not sent:
-            raise CutShortError(part.file, part.offset + done)
-        part.sent += sent
-        self.bytes_sent += sent
-        return part.sent == len(part.header) + part.length
+            raise CutShortError(part.file, offset)
+        return sent
 
-    def _send_header(self, part: FilePart, ahead: int) -> None:
-        more = socket.MSG_MORE if part.length else 0
-        sent = self._socket.send(part.header[-ahead:], more)
-        part.sent += sent
-        self.bytes_sent += sent
+    def _look_at(self, part: FilePart, offset: int, left: int) -> bytes:
+        """Some of a file, read in the plain way. Raises `CutShortError`."""
+        try:
+            data = os.pread(part.file.fd, min(left, _COPY_BYTES), offset)
+        except OSError as error:
+            raise CutShortError(part.file, offset) from error
+        if not data:
+            raise CutShortError(part.file, offset)
+        return data

@@ -1,0 +1,151 @@
+"""Sending down one socket: by the event loop as long as nothing has to be waited for, by a
+thread where a disk may have to be.
+
+The socket and the files are in use while a thread sends, whatever happens meanwhile: they are
+let go when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from common.root_server.outbox import CutShortError, Outbox, Outcome
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+
+class Sender:
+    """Sends what is put into it, in order, as fast as the client takes it."""
+
+    __slots__ = (
+        "_awaits_client",
+        "_bytes_taken",
+        "_in_thread",
+        "_is_ended",
+        "_loop",
+        "_on_lost",
+        "_on_news",
+        "_socket",
+        "_thread",
+        "active_s",
+        "outbox",
+    )
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        scratch: memoryview,
+        in_thread: Callable[[Callable[[], Outcome]], asyncio.Future[Outcome]],
+        on_news: Callable[[], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        """`on_news` is called when the client has taken more after a while, or a thread is back,
+        `on_lost` when nothing can be sent any more."""
+        self.outbox = Outbox(sock, scratch)
+        #: When the client took something last; monotonic.
+        self.active_s = time.monotonic()
+        self._socket = sock
+        self._loop = asyncio.get_running_loop()
+        self._in_thread = in_thread
+        self._on_news = on_news
+        self._on_lost = on_lost
+        self._bytes_taken = 0
+        self._awaits_client = False
+        self._thread: asyncio.Future[Outcome] | None = None
+        self._is_ended = False
+
+    @property
+    def awaits_client(self) -> bool:
+        """Whether the client has to take something before more can be sent."""
+        return self._awaits_client
+
+    @property
+    def is_in_thread(self) -> bool:
+        """Whether a thread uses the socket now."""
+        return self._thread is not None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all is sent."""
+        return not self.outbox and self._thread is None
+
+    def send(self) -> None:
+        """Sends what can be sent now, unless a thread does already or the client must take more."""
+        if self._awaits_client or self._thread is not None or self._is_ended:
+            return
+        try:
+            outcome = self.outbox.send()
+            self._note_progress()
+            self._go_on(outcome)
+        except OSError:
+            self._on_lost()
+        except Exception:
+            log.exception("a connection is closed: an internal error")
+            self._on_lost()
+
+    def end(self) -> None:
+        """Sends nothing more. A thread that still does finds the socket shut."""
+        self._is_ended = True
+        self._stop_awaiting_client()
+        if self._thread is None:
+            self.outbox.clear()
+
+    def shut_down(self, how: int) -> None:
+        """Tells the client, and a thread, that one side or both are done."""
+        try:
+            self._socket.shutdown(how)
+        except OSError:
+            # The client was quicker.
+            return
+
+    def _go_on(self, outcome: Outcome) -> None:
+        if outcome is Outcome.NEEDS_THREAD:
+            self._thread = self._in_thread(self.outbox.send_in_thread)
+            self._thread.add_done_callback(self._thread_done)
+        elif outcome is Outcome.FULL:
+            self._awaits_client = True
+            self._loop.add_writer(self._socket, self._has_taken)
+
+    def _has_taken(self) -> None:
+        self._stop_awaiting_client()
+        self.send()
+        self._on_news()
+
+    def _stop_awaiting_client(self) -> None:
+        if self._awaits_client:
+            self._awaits_client = False
+            self._loop.remove_writer(self._socket)
+
+    def _thread_done(self, thread: asyncio.Future[Outcome]) -> None:
+        self._thread = None
+        try:
+            outcome = thread.result()
+            if not self._is_ended:
+                self._note_progress()
+                self.outbox.settle()
+                self._go_on(outcome)
+                # Something may have been put in just as the thread ended.
+                self.send()
+        except CutShortError as error:
+            error.file.cut_short(error.offset)
+            self._on_lost()
+        except (OSError, asyncio.CancelledError):
+            self._on_lost()
+        except Exception:
+            log.exception("a connection is closed: an internal error")
+            self._on_lost()
+        if self._is_ended:
+            self.outbox.clear()
+        self._on_news()
+
+    def _note_progress(self) -> None:
+        if self.outbox.bytes_sent != self._bytes_taken:
+            self._bytes_taken = self.outbox.bytes_sent
+            self.active_s = time.monotonic()
