@@ -86,6 +86,7 @@ class Claims:
             boot_epoch=self._boot_epoch,
             lfn=order.lfn,
             replaces=order.replaces,
+            claim_id=order.claimant_id,
         )
         answer = self._stub.ClaimName(request, timeout=ANSWER_LIMIT_S)
         await call(answer, f"redirector {self._redirector}")

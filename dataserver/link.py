@@ -201,7 +201,8 @@ class Link:
     def _tell_claim_ended(self, told: instructions.TellClaimEnded) -> None:
         # Without a stream, the next hello says nothing of it.
         if self._stream is not None:
-            self._stream.answer(pb.NodeMessage(claim_ended=pb.ClaimEnded(lfn=told.lfn)))
+            ended = pb.ClaimEnded(lfn=told.lfn, claim_id=told.claimant_id)
+            self._stream.answer(pb.NodeMessage(claim_ended=ended))
 
 
 class Stream:

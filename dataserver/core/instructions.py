@@ -92,9 +92,13 @@ class ClaimName:
 
 @dataclass(frozen=True, slots=True)
 class TellClaimEnded:
-    """Tell the redirector, after all changes, that nobody writes under a name any more."""
+    """Tell the redirector, after all changes, that nobody writes under a name any more.
+
+    The next claim on the name may overtake this one's end, so that says whose it is.
+    """
 
     lfn: str
+    claimant_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ class Renames:
         self._moving.discard(order.change_id)
         self._busy.free(order.lfn)
         self._busy.free(order.new_lfn)
-        self._out.append(TellClaimEnded(order.new_lfn))
+        self._out.append(TellClaimEnded(order.new_lfn, order.change_id))
         self._out.append(TellChanged(order.change_id, error))
 
     def check(self) -> None:

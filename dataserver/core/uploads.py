@@ -274,7 +274,7 @@ class Uploads:
     def _forget(self, upload: Upload) -> None:
         del self._uploads[upload.upload_id]
         self._busy.free(upload.lfn)
-        self._out.append(TellClaimEnded(upload.lfn))
+        self._out.append(TellClaimEnded(upload.lfn, upload.upload_id))
 
     def check(self) -> None:
         """Asserts that names and reservations agree with the uploads' states."""

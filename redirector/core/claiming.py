@@ -34,18 +34,20 @@ class Claiming:
         node = self._asking_node(event)
         lfn = event.lfn
         self.refuse_while_awaiting(lfn, now_s)
-        self._refuse_if_written(lfn)
-        self.refuse_if_staged(lfn)
+        if lfn not in node.claims:
+            self._refuse_if_written(lfn)
+            self.refuse_if_staged(lfn)
         self._refuse_if_online(node, event)
         self._browsing.refuse_as_file(lfn)
         books = self._books
-        books.claims.add(lfn, node)
+        books.claims.add(lfn, node, event.claim_id)
         books.stories.tell(lfn, now_s, f"{node.name} lets a client write it")
         books.out.answer(AnswerClaim())
 
     def ended(self, node: Node, event: ClaimEnded, now_s: float) -> None:
         """A node says that the writing under a name has ended."""
-        if event.lfn not in node.claims:
+        claim_id = node.claims.get(event.lfn)
+        if claim_id is None or claim_id not in ("", event.claim_id):
             return
         if node.filling:
             # What was written may be in the inventory that is on its way.
@@ -137,7 +139,7 @@ class Claiming:
             assert recall.node is not None
             books.stories.tell(lfn, now_s, f"{joined}, but it is staged on {recall.node.name}")
         else:
-            books.claims.add(lfn, node)
+            books.claims.add(lfn, node, "")
             books.stories.tell(lfn, now_s, joined)
             if recall is not None and recall.state is RecallState.QUEUED:
                 books.recalls.move(recall, "hold", now_s)

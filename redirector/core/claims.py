@@ -34,11 +34,16 @@ class Claims:
         """The node that writes under a name."""
         return self._writers.get(lfn)
 
-    def add(self, lfn: str, node: Node) -> None:
-        """A node writes under a name from now on. Nobody may be doing so."""
-        assert lfn not in self._writers, f"two writers of {lfn}"
+    def add(self, lfn: str, node: Node, claim_id: str) -> None:
+        """A node writes under a name from now on. No other one may be doing so.
+
+        Of the claims of one node on a name only the latest counts, for the node itself lets
+        one client at a time write it. The id is "" if it is not known.
+        """
+        assert self._writers.get(lfn, node) is node, f"two writers of {lfn}"
         self._writers[lfn] = node
-        node.claims[lfn] = None
+        node.claims[lfn] = claim_id
+        node.early_claim_ends.pop(lfn, None)
 
     def remove(self, lfn: str) -> None:
         """Nobody writes under a name any more."""

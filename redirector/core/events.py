@@ -120,25 +120,31 @@ class RecallEnded:
 
 @dataclass(frozen=True, slots=True)
 class ClaimEnded:
-    """Nobody writes under this name on a node any more; what was written was told before."""
+    """Nobody writes under this name on a node any more; what was written was told before.
+
+    It may come later than the node's next claim on the name, which has another id.
+    """
 
     connection: int
     lfn: str
+    claim_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimAsked:
     """A data server asks to let a client write under a name. Answered by `AnswerClaim`.
 
-    It comes outside the node's stream, so it says whose it is. Raises AlreadyExists if the
-    name is online on another node, or at all if what is written `replaces` nothing, or is
-    a directory; Refused if it is being staged or written, lies below a file, or the node is
-    not in touch.
+    It comes outside the node's stream, so it says whose it is. If the node has a claim on
+    the name already, that one has ended, and the word of it is on its way. Raises
+    AlreadyExists if the name is online on another node, or at all if what is written
+    `replaces` nothing, or is a directory; Refused if it is being staged, or written
+    elsewhere, lies below a file, or the node is not in touch.
     """
 
     node: str
     boot_epoch: str
     lfn: str
+    claim_id: str  # made by the node, another one each time
     replaces: bool = False
 
 

@@ -115,9 +115,9 @@ class Node:
         self.filling = False
         self.change_number = 0
         self.early_changes: list[ReplicaChange] = []
-        # The names that clients write under there; those of them that will have ended when
-        # its inventory is complete.
-        self.claims: dict[str, None] = {}
+        # The names that clients write under there, with the ids of the claims; those of them
+        # that will have ended when its inventory is complete.
+        self.claims: dict[str, str] = {}
         self.early_claim_ends: dict[str, None] = {}
         # Every recall it may be running, by LFN, and what is reserved for them.
         self.recalls: dict[str, Recall] = {}

@@ -90,6 +90,7 @@ class ClusterDoor(pb_grpc.ClusterServicer):
                 node=required("ClaimName: node", request.node),
                 boot_epoch=required("ClaimName: boot_epoch", request.boot_epoch),
                 lfn=normalise(required("ClaimName: lfn", request.lfn)),
+                claim_id=required("ClaimName: claim_id", request.claim_id),
                 replaces=request.replaces,
             )
         )

@@ -101,7 +101,8 @@ def event(message: pb.NodeMessage, connection: int) -> events.Event | Answer:
         case "recall_ended":
             return _recall_ended(message.recall_ended, connection)
         case "claim_ended":
-            return events.ClaimEnded(connection, normalise(message.claim_ended.lfn))
+            ended = message.claim_ended
+            return events.ClaimEnded(connection, normalise(ended.lfn), ended.claim_id)
         case "described":
             return message.described
         case "examined":

@@ -78,7 +78,9 @@ async def test_one_node_at_a_time_writes_under_a_name(site: HeadSite) -> None:
         await other.join()
 
         async def claim(node: FakeNode) -> None:
-            request = pb.ClaimNameRequest(node=node.name, boot_epoch=node.boot_epoch, lfn=A)
+            request = pb.ClaimNameRequest(
+                node=node.name, boot_epoch=node.boot_epoch, lfn=A, claim_id="u1"
+            )
             await call(site.cluster.ClaimName(request))
 
         await claim(one)
@@ -87,7 +89,7 @@ async def test_one_node_at_a_time_writes_under_a_name(site: HeadSite) -> None:
         explained = await call(site.files.Explain(pb.ExplainRequest(lfn=A)))
         assert explained.next == "is being written on disk1"
         one.publish(A, 7)
-        one.say(pb.NodeMessage(claim_ended=pb.ClaimEnded(lfn=A)))
+        one.say(pb.NodeMessage(claim_ended=pb.ClaimEnded(lfn=A, claim_id="u1")))
         one.publish(B, 7)
         await site.until_online(B)
         with pytest.raises(AlreadyExists, match=f"{A} is online on disk1"):
@@ -95,12 +97,12 @@ async def test_one_node_at_a_time_writes_under_a_name(site: HeadSite) -> None:
 
 
 async def test_a_claim_without_a_name_is_refused(site: HeadSite) -> None:
-    for field in ("node", "boot_epoch", "lfn"):
-        request = pb.ClaimNameRequest(node="disk1", boot_epoch="boot", lfn=A)
+    for field in ("node", "boot_epoch", "lfn", "claim_id"):
+        request = pb.ClaimNameRequest(node="disk1", boot_epoch="boot", lfn=A, claim_id="u1")
         request.ClearField(field)  # type: ignore[arg-type]
         with pytest.raises(UsageError, match=f"ClaimName: {field} is missing"):
             await call(site.cluster.ClaimName(request))
-    request = pb.ClaimNameRequest(node="disk1", boot_epoch="boot", lfn="/a/../b")
+    request = pb.ClaimNameRequest(node="disk1", boot_epoch="boot", lfn="/a/../b", claim_id="u1")
     with pytest.raises(NameRefused):
         await call(site.cluster.ClaimName(request))
 

@@ -206,14 +206,20 @@ class Site:
         )
 
     def claim(
-        self, name: str, lfn: str, *, replaces: bool = False, boot: str = "boot1"
+        self,
+        name: str,
+        lfn: str,
+        *,
+        claim_id: str = "u1",
+        replaces: bool = False,
+        boot: str = "boot1",
     ) -> list[Instruction]:
         """A node asks to let a client write under a name."""
-        return self.give(events.ClaimAsked(name, boot, lfn, replaces))
+        return self.give(events.ClaimAsked(name, boot, lfn, claim_id, replaces))
 
-    def end_claim(self, name: str, lfn: str) -> list[Instruction]:
+    def end_claim(self, name: str, lfn: str, claim_id: str = "u1") -> list[Instruction]:
         """A node says that the writing under a name has ended."""
-        return self.give(events.ClaimEnded(self.connections[name], lfn))
+        return self.give(events.ClaimEnded(self.connections[name], lfn, claim_id))
 
     # --- clients ---
 

@@ -59,7 +59,7 @@ class FakeNode:
     files: dict[str, int] = field(default_factory=dict)
     pins: dict[str, float] = field(default_factory=dict)  # lfn -> when its last pin ends
     runs: dict[str, Run] = field(default_factory=dict)  # by recall id
-    writes: dict[str, None] = field(default_factory=dict)  # names that clients write under
+    writes: dict[str, str] = field(default_factory=dict)  # names written under: claim ids
     change_number: int = 0
     heartbeats_sent: dict[int, float] = field(default_factory=dict)
     hello_sent_s: float = 0.0
@@ -106,6 +106,7 @@ class World:
         self.pins: dict[tuple[str, str], PinRecord] = {}
         self.known_nodes: dict[str, NodeRecord] = {}
         self.directories: dict[str, None] = {}
+        self.claims_asked = 0
         # What those who watch have been told last.
         self.watched: dict[str, FileState] = {}
         self.answers: list[Instruction] = []
@@ -383,20 +384,25 @@ class World:
         runs_it = any(run.lfn == lfn for run in node.runs.values())
         if node.connection is None or node.cut or runs_it or lfn in node.writes:
             return False
-        asked = events.ClaimAsked(node.name, f"{node.name}-boot{node.boot}", lfn, lfn in node.files)
+        self.claims_asked += 1
+        claim_id = f"claim{self.claims_asked}"
+        boot_epoch = f"{node.name}-boot{node.boot}"
+        asked = events.ClaimAsked(node.name, boot_epoch, lfn, claim_id, lfn in node.files)
         if self.ask(asked) is None:
+            # A claim that was refused ends as any other does.
+            node.say(events.ClaimEnded(node.connection, lfn, claim_id))
             return False
-        node.writes[lfn] = None
+        node.writes[lfn] = claim_id
         return True
 
     def end_write(self, node: FakeNode, lfn: str, size_bytes: int | None) -> None:
         """A client has written a file of this size; or, with None, gives it up."""
-        del node.writes[lfn]
+        claim_id = node.writes.pop(lfn)
         if size_bytes is not None:
             node.files[lfn] = size_bytes
             self._say_change(node, ReplicaChange(0, lfn, size_bytes))
         if node.connection is not None:
-            node.say(events.ClaimEnded(node.connection, lfn))
+            node.say(events.ClaimEnded(node.connection, lfn, claim_id))
 
     def drop(self, node: FakeNode, lfn: str) -> None:
         """A node drops a replica."""

@@ -2027,20 +2027,24 @@ Global___ReplicaStats: _TypeAlias = ReplicaStats  # noqa: Y015
 
 @_typing.final
 class ClaimEnded(_message.Message):
-    """Nobody writes under this name on this node any more."""
+    """Nobody writes under this name on this node any more, for this claim."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     LFN_FIELD_NUMBER: _builtins.int
+    CLAIM_ID_FIELD_NUMBER: _builtins.int
     lfn: _builtins.str
+    claim_id: _builtins.str
+    """a later claim of the node on the name stays"""
     def __init__(
         self,
         *,
         lfn: _builtins.str = ...,
+        claim_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lfn", b"lfn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim_id", b"claim_id", "lfn", b"lfn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2054,11 +2058,16 @@ class ClaimNameRequest(_message.Message):
     BOOT_EPOCH_FIELD_NUMBER: _builtins.int
     LFN_FIELD_NUMBER: _builtins.int
     REPLACES_FIELD_NUMBER: _builtins.int
+    CLAIM_ID_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     boot_epoch: _builtins.str
     lfn: _builtins.str
     replaces: _builtins.bool
     """The node holds a replica of this name, which the new content is to replace."""
+    claim_id: _builtins.str
+    """Made by the node, another one each time. A node with a claim on the name already has
+    ended that one: the word of it is on its way.
+    """
     def __init__(
         self,
         *,
@@ -2066,10 +2075,11 @@ class ClaimNameRequest(_message.Message):
         boot_epoch: _builtins.str = ...,
         lfn: _builtins.str = ...,
         replaces: _builtins.bool = ...,
+        claim_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_epoch", b"boot_epoch", "lfn", b"lfn", "node", b"node", "replaces", b"replaces"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_epoch", b"boot_epoch", "claim_id", b"claim_id", "lfn", b"lfn", "node", b"node", "replaces", b"replaces"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2078,7 +2088,7 @@ Global___ClaimNameRequest: _TypeAlias = ClaimNameRequest  # noqa: Y015
 @_typing.final
 class ClaimNameReply(_message.Message):
     """Refused with ALREADY_EXISTS if the name is online elsewhere, FAILED_PRECONDITION if it
-    is being staged or written, or the node is not in touch.
+    is being staged or written elsewhere, or the node is not in touch.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

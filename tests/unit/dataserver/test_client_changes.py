@@ -105,7 +105,7 @@ def test_a_rename_claims_the_new_name_moves_the_file_and_is_told_as_two_changes(
     assert node.node.claims() == ["/yours"]
     assert node.node.is_moving("/mine")
     assert node.node.is_visible("/mine")
-    assert node(ev.Renamed("c1")) == [do.TellClaimEnded("/yours"), do.TellChanged("c1")]
+    assert node(ev.Renamed("c1")) == [do.TellClaimEnded("/yours", "c1"), do.TellChanged("c1")]
     dropped, entered = node.node.changes.take(9)
     assert (dropped.lfn, dropped.dropped, dropped.reason) == ("/mine", True, "renamed")
     assert (entered.lfn, entered.size_bytes, entered.dropped) == ("/yours", 100, False)
@@ -155,7 +155,7 @@ def test_a_claim_that_is_refused_is_the_answer() -> None:
     node(ev.RenameOrdered("c1", "/mine", "/yours"))
     error = AlreadyExists("/yours is online on disk2")
     done = node(ev.ClaimRefused("c1", error))
-    assert done == [do.TellClaimEnded("/yours"), do.TellChanged("c1", error)]
+    assert done == [do.TellClaimEnded("/yours", "c1"), do.TellChanged("c1", error)]
     assert node.node.unchangeable("/mine") is None
     assert node(ev.Claimed("c1")) == []
 
@@ -175,7 +175,7 @@ def test_a_file_that_could_not_be_moved_keeps_its_name() -> None:
     rename(node, "/mine", "/yours")
     error = Refused("/mine cannot be renamed: Input/output error")
     done = node(ev.RenameFailed("c1", error))
-    assert done == [do.TellClaimEnded("/yours"), do.TellChanged("c1", error)]
+    assert done == [do.TellClaimEnded("/yours", "c1"), do.TellChanged("c1", error)]
     assert node.node.is_visible("/mine")
     assert node.node.changes.take(9) == []
 

@@ -65,7 +65,7 @@ def test_an_upload_is_claimed_given_room_written_and_published_in_turn() -> None
     assert order == do.PublishUpload("u1", "/a", 120, replaces=False)
     assert not node.node.is_visible("/a")
     assert node.node.is_moving("/a")
-    assert node(ev.UploadPublished("u1")) == [do.Inspect("/a"), do.TellClaimEnded("/a")]
+    assert node(ev.UploadPublished("u1")) == [do.Inspect("/a"), do.TellClaimEnded("/a", "u1")]
     (change,) = node.node.changes.take(9)
     assert (change.lfn, change.size_bytes, change.dropped) == ("/a", 120, False)
     assert (node.node.pool.used_bytes, node.node.pool.reserved_bytes) == (120, 0)

@@ -33,11 +33,31 @@ def test_a_free_name_is_claimed_and_explained(site: Site) -> None:
     assert site.head.node("disk1", site.now_s).claims == 1
 
 
-@pytest.mark.parametrize("name", ["disk1", "disk2"])
-def test_a_claimed_name_is_claimed_by_nobody_else(site: Site, name: str) -> None:
+def test_a_claimed_name_is_claimed_by_no_other_node(site: Site) -> None:
     site.claim("disk1", "/f")
     with pytest.raises(Refused, match="/f is being written on disk1"):
-        site.claim(name, "/f")
+        site.claim("disk2", "/f")
+
+
+def test_a_nodes_next_claim_may_overtake_the_end_of_its_last_one(site: Site) -> None:
+    site.claim("disk1", "/f", claim_id="u1")
+    site.stage("/f")
+    site.claim("disk1", "/f", claim_id="u2")
+    assert not site.starts(site.end_claim("disk1", "/f", "u1"))
+    with pytest.raises(Refused, match="/f is being written on disk1"):
+        site.claim("disk2", "/f")
+    assert site.starts(site.end_claim("disk1", "/f", "u2"))
+
+
+def test_the_end_of_a_claim_that_was_refused_ends_no_later_one(site: Site) -> None:
+    site.claim("disk2", "/f", claim_id="u1")
+    with pytest.raises(Refused):
+        site.claim("disk1", "/f", claim_id="u1")
+    site.end_claim("disk2", "/f", "u1")
+    site.claim("disk1", "/f", claim_id="u2")
+    site.end_claim("disk1", "/f", "u1")
+    with pytest.raises(Refused, match="/f is being written on disk1"):
+        site.claim("disk2", "/f", claim_id="u2")
 
 
 def test_a_name_whose_claim_has_ended_is_free_again(site: Site) -> None:
@@ -178,8 +198,11 @@ def test_claims_are_taken_back_after_a_restart() -> None:
     site.hello("disk1", claims=["/f"])
     assert not site.starts(site.inventory("disk1"))
     assert next_step(site, "/f") == "waits for the client that writes it on disk1"
+    site.join("disk2")
     with pytest.raises(Refused, match="is being written on disk1"):
-        site.claim("disk1", "/f")
+        site.claim("disk2", "/f")
+    started = site.end_claim("disk1", "/f", "the id it had before the restart")
+    assert site.starts(started)
 
 
 def test_the_earlier_of_two_writers_keeps_the_claim(site: Site) -> None:

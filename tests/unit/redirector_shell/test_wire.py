@@ -144,8 +144,8 @@ def test_a_message_that_makes_no_sense_is_refused(message: pb.NodeMessage) -> No
 
 
 def test_the_end_of_a_claim_names_the_file_as_everybody_does() -> None:
-    message = pb.NodeMessage(claim_ended=pb.ClaimEnded(lfn="/a//b"))
-    assert nodes.event(message, 2) == events.ClaimEnded(2, "/a/b")
+    message = pb.NodeMessage(claim_ended=pb.ClaimEnded(lfn="/a//b", claim_id="u1"))
+    assert nodes.event(message, 2) == events.ClaimEnded(2, "/a/b", "u1")
 
 
 @pytest.mark.parametrize(
