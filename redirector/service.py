@@ -100,7 +100,7 @@ class RedirectorService:
     async def stop(self, grace_s: float) -> None:
         """Ends every stream and call, then closes the database."""
         if self._root is not None:
-            self._root.close()
+            await self._root.stop(min(grace_s, LAST_CALLS_S))
         error = Unreachable("the redirector is stopping")
         self._links.close_all(error)
         self._watchers.close_all(error)

@@ -187,15 +187,10 @@ class Connection:
             self._loop.call_soon(task.cancel)
         return task
 
-    async def room(self) -> None:
-        """Waits until little enough is waiting to be sent that more may be put in."""
-        async with self.room_for(0):
-            return
-
     def room_for(self, size_bytes: int) -> AbstractAsyncContextManager[None]:
-        """The same for an answer of this size, which is read and sent within the block.
+        """Waits until little enough waits to be sent that an answer of this size can be made.
 
-        As many as there is room for are in such blocks at a time.
+        It is made and sent within the block; as many as there is room for are in one at a time.
         """
         if self._room is None:
             self._room = Room(WAITING_BYTES, lambda: self._sender.outbox.bytes_waiting)

@@ -93,7 +93,7 @@ class RootDoor:
     async def stop(self) -> None:
         """Ends every connection, and waits for what is being published or forgotten."""
         if self.listener is not None:
-            self.listener.close()
+            await self.listener.stop()
         await self.writing.stop()
 
 

@@ -119,15 +119,16 @@ class Reading:
             while True:
                 # Pieces end where pages do, so that only the first and the last may be short.
                 stop = min(end, (offset // PAGES_BYTES + 1) * PAGES_BYTES)
-                data = await self._pages(file, offset, stop - offset)
-                path.send(
-                    responses.pages(stream_id, Request.PGREAD, offset, len(data), final=stop == end)
-                )
-                path.send(data)
+                async with path.room_for(stop - offset):
+                    data = await self._pages(file, offset, stop - offset)
+                    about = responses.pages(
+                        stream_id, Request.PGREAD, offset, len(data), final=stop == end
+                    )
+                    path.send(about)
+                    path.send(data)
                 if stop == end:
                     return
                 offset = stop
-                await path.room()
         finally:
             file.let_go()
 

@@ -1,8 +1,8 @@
 """The data behind one write, taken as it arrives.
 
 It is written piece by piece while the rest is on its way, and answered when all is written.
-A client that sends faster than the disk takes it is not read from meanwhile, so no more
-than about two pieces of each connection are in memory. Data for which nothing can be done
+A client that sends faster than the disk takes it is not read from meanwhile, however many
+writes it has under way, so a few pieces of each connection are in memory at most. Data for which nothing can be done
 any more is taken all the same, for the next request stands behind it.
 """
 
@@ -38,37 +38,43 @@ class _Pieces:
         self._connection = connection
         self._data: list[memoryview | bytes] = []
         self._bytes = 0
+        self._taken_bytes = 0
         self._is_last = False
-        self._is_held = False
+        self._is_over = False
         self._arrived = asyncio.Event()
 
     def put(self, data: memoryview | bytes, *, is_last: bool) -> None:
         """Some more has arrived."""
+        if self._is_over:
+            return
+        self._connection.hold_bytes(len(data))
         self._data.append(data)
         self._bytes += len(data)
         self._is_last = is_last
-        if self._bytes >= PIECE_BYTES and not self._is_held:
-            self._is_held = True
-            self._connection.hold()
         if is_last or self._bytes >= PIECE_BYTES:
             self._arrived.set()
 
     async def take(self) -> tuple[list[memoryview | bytes], bool]:
-        """The next piece, and whether it is the last."""
+        """The next piece, and whether it is the last. What was taken before has been written."""
+        self._release()
         await self._arrived.wait()
         self._arrived.clear()
-        data, self._data, self._bytes = self._data, [], 0
-        self._let_on()
+        data, self._data = self._data, []
+        self._taken_bytes, self._bytes = self._bytes, 0
         return data, self._is_last
 
     def end(self) -> None:
         """Nobody takes any more."""
-        self._let_on()
+        self._is_over = True
+        self._taken_bytes += self._bytes
+        self._bytes = 0
+        self._data.clear()
+        self._release()
 
-    def _let_on(self) -> None:
-        if self._is_held:
-            self._is_held = False
-            self._connection.release()
+    def _release(self) -> None:
+        released, self._taken_bytes = self._taken_bytes, 0
+        if released:
+            self._connection.release_bytes(released)
 
 
 class Stream:

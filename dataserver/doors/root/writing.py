@@ -47,20 +47,29 @@ class WrittenFile:
 
     async def read(self, connection: Connection, stream_id: bytes, asked: Read) -> None:
         """Tells a client what it has written."""
-        data = await self._read(asked.offset, asked.length)
-        connection.path(asked.path_id).send(responses.ok(stream_id, data))
+        path = connection.path(asked.path_id)
+        length = self._length(asked)
+        async with path.room_for(length):
+            path.send(responses.ok(stream_id, await self._read(asked.offset, length)))
 
     async def pgread(self, connection: Connection, stream_id: bytes, asked: PgRead) -> None:
         """The same in pages."""
-        data = await self._read(asked.offset, asked.length)
-        summed = pages.with_checksums(data, asked.offset)
-        header = responses.pages(stream_id, Request.PGREAD, asked.offset, len(summed))
-        connection.path(asked.path_id).send(header + summed)
+        path = connection.path(asked.path_id)
+        length = self._length(asked)
+        async with path.room_for(length):
+            data = await self._read(asked.offset, length)
+            summed = pages.with_checksums(data, asked.offset)
+            header = responses.pages(stream_id, Request.PGREAD, asked.offset, len(summed))
+            path.send(header + summed)
 
-    async def _read(self, offset: int, length: int) -> bytes:
-        length = max(0, min(length, self.size_bytes - offset))
+    def _length(self, asked: Read | PgRead) -> int:
+        """How much of what is asked for is there. Raises TooLarge."""
+        length = max(0, min(asked.length, self.size_bytes - asked.offset))
         if length > READ_BACK_BYTES:
             raise TooLarge(f"of a file being written, {READ_BACK_BYTES} bytes are read at most")
+        return length
+
+    async def _read(self, offset: int, length: int) -> bytes:
         return await self.upload.read(length, offset) if length else b""
 
 

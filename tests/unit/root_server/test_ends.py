@@ -237,7 +237,8 @@ async def test_ending_an_ended_connection_is_no_trouble(tmp_path: Path) -> None:
             connection.close()
             connection.send(b"nothing")
             connection.send_part(FilePart(b"head", file, 0, 10))
-            await connection.room()
+            async with connection.room_for(1 << 30):
+                connection.send(b"nothing")
         assert file.kept == 0
         assert site.client().times_gone == 1
 

@@ -183,9 +183,14 @@ async def test_large_answers_are_made_only_as_they_are_taken() -> None:
 async def test_one_more_thing_is_made_when_there_is_room_for_it() -> None:
     async with serving() as site, await Peer.logged_in(site.address) as peer:
         connection = site.client().connection
-        await connection.room()
-        connection.send(bytes(2 * WAITING_BYTES))
-        waits = asyncio.create_task(connection.room())
+        async with connection.room_for(0):
+            connection.send(bytes(2 * WAITING_BYTES))
+
+        async def enter() -> None:
+            async with connection.room_for(1):
+                return
+
+        waits = asyncio.create_task(enter())
         await asyncio.sleep(0)
         assert not waits.done()
         while not waits.done():
