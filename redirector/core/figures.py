@@ -102,6 +102,7 @@ class StatusFigures:
     recalls_failed: int
     quota_bytes: int  # of usable nodes
     available_bytes: int  # of that, neither promised nor pinned
+    largest_room_bytes: int  # the same of the node with the most
     largest_file_bytes: int
 
 

@@ -219,6 +219,7 @@ class Head:
             recalls_failed=books.recalls.failed,
             quota_bytes=sum(node.quota_bytes for node in usable),
             available_bytes=sum(max(0, node.room_bytes) for node in usable),
+            largest_room_bytes=max((max(0, node.room_bytes) for node in usable), default=0),
             largest_file_bytes=max((node.quota_bytes for node in usable), default=0),
         )
 

@@ -243,7 +243,7 @@ async def test_what_is_told_of_a_file(site: DataSite) -> None:
         )
         by_handle = requests.Stat("", handle=answer.body[:4])
         assert read_stat(await client.said(by_handle)).size_bytes == len(CONTENT)
-        assert await client.said(requests.Stat("/", options=STAT_VFS)) == "1 96 3 1 96 3"
+        assert await client.said(requests.Stat("/", options=STAT_VFS)) == "1 92 3 1 92 3"
         asked = requests.Query(QueryType.CHECKSUM, LFN)
         assert await client.said(asked) == f"adler32 {adler32(CONTENT)}"
         crc32c = f"crc32c {google_crc32c.value(CONTENT):08x}"

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from dataserver.engine import Engine
     from xroot.requests import Query, Stat
 
-MB: Final = 1_000_000
+MB: Final = 1 << 20
+_FOR_WRITING: Final = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+_FOR_EXECUTING: Final = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 
 
 class Looking:
@@ -76,10 +78,9 @@ class Looking:
 
     def stat_space(self, connection: Connection, stream_id: bytes) -> None:
         """The pool's room, in the terms of a file system's."""
-        load = self._engine.node.load(self._engine.now_s())
-        free_bytes = load.quota_bytes - load.protected_bytes - load.reserved_bytes
-        used = 100 - round(100 * free_bytes / load.quota_bytes) if load.quota_bytes else 100
-        said = vfs(nodes=1, free_mb=max(0, free_bytes) // MB, used_percent=used, stagers=1)
+        quota_bytes, free_bytes = self._room()
+        used = 100 - round(100 * free_bytes / quota_bytes) if quota_bytes else 100
+        said = vfs(nodes=1, free_mb=free_bytes // MB, used_percent=used, stagers=1)
         connection.send(responses.ok(stream_id, f"{said}\0".encode()))
 
     def locate(self, connection: Connection, stream_id: bytes) -> None:
@@ -126,16 +127,23 @@ class Looking:
 
     def _text(self, replica: Replica, found: os.stat_result) -> StatText:
         flags = StatFlag.READABLE
+        mode = stat.S_IMODE(found.st_mode)
         if replica.archived:
             flags |= StatFlag.BACKUP_EXISTS
-        elif self._is_writable(replica.lfn):
+        if self._can_change(replica):
             flags |= StatFlag.WRITABLE
+        else:
+            mode &= ~_FOR_WRITING
+        if mode & _FOR_EXECUTING:
+            flags |= StatFlag.EXECUTABLE
         times = (int(found.st_ctime), int(replica.last_use_s))
         names = (user_name(found.st_uid), group_name(found.st_gid))
-        mode = stat.S_IMODE(found.st_mode)
         return StatText(
             replica.size_bytes, flags, int(found.st_mtime), found.st_ino, *times, mode, *names
         )
+
+    def _can_change(self, replica: Replica) -> bool:
+        return not replica.archived and self._is_writable(replica.lfn)
 
     async def _checksum(self, connection: Connection, stream_id: bytes, lfn: str, cgi: str) -> None:
         wanted = cgi_values(cgi).get("cks.type", "") or self._default_checksum
@@ -154,19 +162,25 @@ class Looking:
         said = (
             f"oss.cgroup=public&oss.type=f&oss.used={replica.size_bytes}"
             f"&oss.mt={int(found.st_mtime)}&oss.ct={int(found.st_ctime)}"
-            f"&oss.at={int(replica.last_use_s)}&oss.u=*&oss.g=*&oss.fs=r"
+            f"&oss.at={int(replica.last_use_s)}&oss.u=*&oss.g=*"
+            f"&oss.fs={'w' if self._can_change(replica) else 'r'}"
         )
         _answer(connection, stream_id, said)
 
     def _space(self) -> str:
-        load = self._engine.node.load(self._engine.now_s())
-        free_bytes = max(0, load.quota_bytes - load.used_bytes - load.reserved_bytes)
+        quota_bytes, free_bytes = self._room()
         return space(
-            total_bytes=load.quota_bytes,
+            total_bytes=quota_bytes,
             free_bytes=free_bytes,
-            largest_bytes=load.quota_bytes,
-            used_bytes=load.used_bytes,
+            largest_bytes=free_bytes,
+            used_bytes=quota_bytes - free_bytes,
         )
+
+    def _room(self) -> tuple[int, int]:
+        """The quota, and what of it new files can have: what may be purged counts as free."""
+        load = self._engine.node.load(self._engine.now_s())
+        free_bytes = load.quota_bytes - load.protected_bytes - load.reserved_bytes
+        return load.quota_bytes, max(0, free_bytes)
 
     def _stats(self) -> str:
         load = self._engine.node.load(self._engine.now_s())

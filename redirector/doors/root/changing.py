@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from common.errors import AlreadyExists, NotFound, Refused
+from common.root_server import RootError
 from redirector.core.events import MakeDirectoryAsked, RemoveDirectoryAsked
+from redirector.doors.root.naming import is_directory
 from xroot import responses
-from xroot.protocol import AttributeAction
+from xroot.protocol import AttributeAction, Code
 from xroot.requests import FAttr, Mv
 
 if TYPE_CHECKING:
@@ -84,10 +86,12 @@ class Changing:
         connection.send(responses.ok(stream_id))
 
     async def _rmdir(self, connection: Connection, stream_id: bytes, directory: str) -> None:
+        if self._runner.head.is_online(directory):
+            raise RootError(Code.FS_ERROR, f"{directory} is a file, not a directory")
         if not await self._listing.exists(directory):
             raise NotFound(f"there is no directory {directory}")
         if not await self._listing.is_empty(directory):
-            raise Refused(f"{directory} is not empty")
+            raise RootError(Code.FS_ERROR, f"{directory} is not empty")
         await self._runner.ask(RemoveDirectoryAsked(directory))
         connection.send(responses.ok(stream_id))
 
@@ -96,10 +100,10 @@ class Changing:
         if self._runner.head.is_online(lfn):
             raise Refused(f"{lfn} is on a data server that is out of touch; try again later")
         if self._is_known(lfn):
-            raise Refused(f"{lfn} is a directory")
+            raise is_directory(lfn)
         found = await self._archive.look_up(lfn)
         if found.is_directory:
-            raise Refused(f"{lfn} is a directory")
+            raise is_directory(lfn)
         if found.is_there:
             raise Refused(f"{lfn} is in the archive, where clients change nothing")
         raise NotFound(f"{lfn} does not exist" + (f": {found.reason}" if found.reason else ""))

@@ -56,7 +56,7 @@ class RootDoor:
         preparing = Preparing(
             runner, names, archive, questions, KeptRequests(runner, history), config.prepare_pin
         )
-        querying = Querying(runner, names, opening, archive, preparing, version)
+        querying = Querying(runner, names, opening, self.looking, archive, preparing, version)
         changing = Changing(runner, names, opening, archive, listing)
         self.listener: Listener | None = None
         self.open = opening.open

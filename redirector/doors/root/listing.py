@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PIECE_BYTES: Final = 1 << 20
 #: Where the archive has not told a file's time of change.
 UNKNOWN_S: Final = 0
+#: How XRootD writes behind an entry that it does not know its checksum.
+NO_CHECKSUM: Final = " [ adler32:none ]"
 
 
 class Listing:
@@ -67,8 +69,11 @@ class Listing:
         self._check_exists(directory, here, archived)
         with_stat = bool(options & (DirListFlag.STAT | DirListFlag.CHECKSUM))
         entries = await self._entries(directory, here, archived, with_stat=with_stat)
+        # Sums are the data servers' to tell, each when it is asked for one.
+        sums = NO_CHECKSUM if options & DirListFlag.CHECKSUM else ""
         lines = [
-            f"{name}\n{about}" if with_stat else name for name, about in sorted(entries.items())
+            f"{name}\n{about}{sums}" if with_stat else name
+            for name, about in sorted(entries.items())
         ]
         if with_stat:
             lines.insert(0, STAT_LISTING)

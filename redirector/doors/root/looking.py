@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from redirector.runner import Runner
     from xroot.requests import Locate, Stat, Statx
 
-MB: Final = 1_000_000
+MB: Final = 1 << 20
 #: Of a file that is in the archive and on no disk: gfal calls it NEARLINE.
 OFFLINE: Final = StatFlag.READABLE | StatFlag.OFFLINE | StatFlag.BACKUP_EXISTS
 MAX_STATX: Final = 100_000
@@ -44,10 +44,10 @@ class Looking:
 
     def stat(self, connection: Connection, stream_id: bytes, asked: Stat) -> None:
         """A file on a disk is its holder's to tell about; all else is told here."""
-        if asked.options & STAT_VFS:
-            connection.send(responses.ok(stream_id, f"{self.space_below()}\0".encode()))
-            return
         lfn = self._names.directory(asked.path)
+        if asked.options & STAT_VFS:
+            connection.send(responses.ok(stream_id, f"{self.space_below(lfn)}\0".encode()))
+            return
         node = self._opening.holder(connection, lfn, asked.cgi)
         if node is not None:
             connection.send(self._opening.redirect(stream_id, node))
@@ -66,25 +66,18 @@ class Looking:
     def locate(self, connection: Connection, stream_id: bytes, asked: Locate) -> None:
         """Where a file can be read; or whom to ask for a listing: that is us."""
         path = asked.path.removeprefix("*")
-        by_name = bool(asked.options & LocateFlag.PREFER_NAME)
         if asked.options & LocateFlag.FOR_DIRLIST:
-            here = Location(_written(self.address, by_name=by_name), can_write=True)
+            here = Location(_written(self.address), can_write=True)
             connection.send(responses.ok(stream_id, f"{here}\0".encode()))
             return
-        if path in ("", "/") or asked.path.startswith("*"):
-            nodes = [figures.address for figures in self._runner.head.nodes(self._runner.now_s())]
-            self._tell(connection, stream_id, nodes, by_name=by_name)
-            return
-        lfn = self._names.directory(path)
+        lfn = self._names.directory(path or "/")
         holders = self._runner.head.holders(lfn)
         if holders:
-            self._tell(connection, stream_id, holders, by_name=by_name)
-        elif self.is_directory_here(lfn):
-            nodes = [figures.address for figures in self._runner.head.nodes(self._runner.now_s())]
-            self._tell(connection, stream_id, nodes, by_name=by_name)
+            self._tell(connection, stream_id, lfn, holders)
+        elif asked.path.startswith("*") or self.is_directory_here(lfn):
+            self._tell_all(connection, stream_id, lfn)
         else:
-            work = self._locate_archived(connection, stream_id, lfn, by_name=by_name)
-            connection.spawn(stream_id, work)
+            connection.spawn(stream_id, self._locate_archived(connection, stream_id, lfn))
 
     # --- for the others -----------------------------------------------------------------
 
@@ -99,6 +92,12 @@ class Looking:
             flags |= StatFlag.WRITABLE
         return self._text(0, flags, mtime_s or self._started_s)
 
+    def attributes_of_directory(self, lfn: str) -> str:
+        """What XRootD tells of every directory besides."""
+        times = f"oss.mt={self._started_s}&oss.ct={self._started_s}&oss.at={self._started_s}"
+        access = "w" if self._names.is_writable(lfn) else "r"
+        return f"oss.cgroup=public&oss.type=d&oss.used=0&{times}&oss.u=*&oss.g=*&oss.fs={access}"
+
     def of_file(self, size_bytes: int, flags: int, mtime_s: int) -> StatText:
         """What is told of a file, on disk or in the archive."""
         return self._text(size_bytes, flags, mtime_s)
@@ -110,16 +109,16 @@ class Looking:
         times = (mtime_s, mtime_s)
         return StatText(size_bytes, flags, mtime_s, 0, *times, mode, *self._owner)
 
-    def space_below(self) -> str:
-        """The figures of all usable pools together."""
+    def space_below(self, directory: str) -> str:
+        """How many pools there are for staging and for writing here, and the room of the best."""
         status = self._runner.head.status(self._runner.now_s())
         nodes = sum(1 for node in self._runner.head.nodes(self._runner.now_s()) if node.quota_bytes)
         used = 100
         if status.quota_bytes:
             used = 100 - round(100 * status.available_bytes / status.quota_bytes)
         return vfs(
-            nodes=nodes if self._names.any_writable else 0,
-            free_mb=status.available_bytes // MB,
+            nodes=nodes if self._names.is_writable(directory) else 0,
+            free_mb=status.largest_room_bytes // MB,
             used_percent=used,
             stagers=nodes,
         )
@@ -155,19 +154,16 @@ class Looking:
                     raise _not_found(lfn, found)
         connection.send(responses.ok(stream_id, bytes(flags[lfn] for lfn in lfns)))
 
-    async def _locate_archived(
-        self, connection: Connection, stream_id: bytes, lfn: str, *, by_name: bool
-    ) -> None:
+    async def _locate_archived(self, connection: Connection, stream_id: bytes, lfn: str) -> None:
         """A file on its way is pending at its node; one in the archive can be had from us."""
         node = self._runner.head.staging_node(lfn)
         if node is not None and node.root_address:
-            where = Location(_written(node.root_address, by_name=by_name), is_pending=True)
+            where = Location(_written(node.root_address), is_pending=True)
             connection.send(responses.ok(stream_id, f"{where}\0".encode()))
             return
         found = await self._archive.look_up(lfn)
         if found.is_directory:
-            nodes = [figures.address for figures in self._runner.head.nodes(self._runner.now_s())]
-            self._tell(connection, stream_id, nodes, by_name=by_name)
+            self._tell_all(connection, stream_id, lfn)
         elif found.is_there:
             raise NotFound(
                 f"{lfn} is in the archive only: open it, or prepare -s, and it is staged"
@@ -175,16 +171,17 @@ class Looking:
         else:
             raise _not_found(lfn, found)
 
+    def _tell_all(self, connection: Connection, stream_id: bytes, directory: str) -> None:
+        nodes = self._runner.head.nodes(self._runner.now_s())
+        in_touch = [figures.address for figures in nodes if figures.connection is not None]
+        self._tell(connection, stream_id, directory, in_touch)
+
     def _tell(
-        self, connection: Connection, stream_id: bytes, nodes: list[NodeAddress], *, by_name: bool
+        self, connection: Connection, stream_id: bytes, lfn: str, nodes: list[NodeAddress]
     ) -> None:
+        can_write = self._names.is_writable(lfn)
         locations = [
-            str(
-                Location(
-                    _written(node.root_address, by_name=by_name),
-                    can_write=self._names.any_writable,
-                )
-            )
+            str(Location(_written(node.root_address), can_write=can_write))
             for node in nodes
             if node.root_address
         ]
@@ -193,11 +190,11 @@ class Looking:
         connection.send(responses.ok(stream_id, f"{' '.join(locations)}\0".encode()))
 
 
-def _written(address: str, *, by_name: bool) -> str:
-    """An address as XRootD writes it: an IPv4 one as IPv6, unless names are wanted."""
+def _written(address: str) -> str:
+    """An address as XRootD writes it: an IPv4 one as IPv6."""
     host, port = split_address(address)
     is_ipv4 = host.replace(".", "").isdigit() and host.count(".") == 3
-    return f"[::{host}]:{port}" if is_ipv4 and not by_name else address
+    return f"[::{host}]:{port}" if is_ipv4 else address
 
 
 def _not_found(lfn: str, found: Archived) -> NotFound:

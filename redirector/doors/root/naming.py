@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from common.errors import NameRefused, Refused
 from common.names import normalise_prefix
+from common.root_server import RootError
+from xroot.protocol import Code
 from xroot.texts import cgi_values
 
 if TYPE_CHECKING:
@@ -26,11 +28,6 @@ class Names:
     def __init__(self, names: NameMap, writable: Iterable[str]) -> None:
         self._names = names
         self._writable = tuple(map(normalise_prefix, writable))
-
-    @property
-    def any_writable(self) -> bool:
-        """Whether clients may write anywhere."""
-        return bool(self._writable)
 
     def file(self, path: str) -> str:
         """The LFN of a file. Raises NameRefused."""
@@ -69,6 +66,11 @@ class Names:
         """Raises Refused where clients may not write."""
         if not self.is_writable(lfn):
             raise Refused(f"{lfn} is not in a directory where clients may write ([root] writable)")
+
+
+def is_directory(lfn: str) -> RootError:
+    """What is answered to those who want a file of what is a directory."""
+    return RootError(Code.IS_DIRECTORY, f"{lfn} is a directory")
 
 
 def tried(cgi: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from common.address import split_address
 from common.errors import AlreadyExists, NotFound, PackhorseError, Refused
 from common.root_server import error_code
-from redirector.doors.root.naming import VIA, announced_bytes, tried
+from redirector.doors.root.naming import VIA, announced_bytes, is_directory, tried
 from xroot import responses
 from xroot.protocol import OpenFlag, Status
 
@@ -73,6 +73,8 @@ class Opening:
         if node is not None:
             connection.send(self.redirect(stream_id, node, avoid))
             return
+        if self._names.is_given(lfn) or self._runner.head.is_directory(lfn):
+            raise is_directory(lfn)
         work = self._call_back if connection.session.takes_async else self._hold
         connection.spawn(stream_id, work(connection, stream_id, lfn, host, avoid))
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from common.errors import NotFound
-from common.root_server import RootError, configuration
+from common.root_server import CHECKSUMS, RootError, configuration
+from redirector.doors.root.naming import is_directory
 from xroot import responses
 from xroot.protocol import Code, QueryType
 from xroot.texts import cgi_values, space
@@ -14,6 +15,7 @@ from xroot.texts import cgi_values, space
 if TYPE_CHECKING:
     from common.root_server import Connection
     from redirector.doors.root.archive import ArchiveView
+    from redirector.doors.root.looking import Looking
     from redirector.doors.root.naming import Names
     from redirector.doors.root.opening import Opening
     from redirector.doors.root.preparing import Preparing
@@ -29,6 +31,7 @@ class Querying:
         runner: Runner,
         names: Names,
         opening: Opening,
+        looking: Looking,
         archive: ArchiveView,
         preparing: Preparing,
         version: str,
@@ -36,6 +39,7 @@ class Querying:
         self._runner = runner
         self._names = names
         self._opening = opening
+        self._looking = looking
         self._archive = archive
         self._preparing = preparing
         self._version = version
@@ -52,7 +56,7 @@ class Querying:
             case QueryType.STATS:
                 _answer(connection, stream_id, self._stats())
             case QueryType.XATTR:
-                self._send_to_holder(connection, stream_id, asked.text)
+                self._attributes(connection, stream_id, asked.text)
             case QueryType.CHECKSUM:
                 self._checksum(connection, stream_id, asked.text)
             case QueryType.CHECKSUM_CANCEL:
@@ -68,7 +72,7 @@ class Querying:
         return space(
             total_bytes=status.quota_bytes,
             free_bytes=status.available_bytes,
-            largest_bytes=status.largest_file_bytes,
+            largest_bytes=status.largest_room_bytes,
             used_bytes=max(0, status.quota_bytes - status.available_bytes),
         )
 
@@ -92,22 +96,30 @@ class Querying:
             f'<stats id="packhorse">{inner}</stats></statistics>'
         )
 
-    def _send_to_holder(self, connection: Connection, stream_id: bytes, text: str) -> None:
+    def _attributes(self, connection: Connection, stream_id: bytes, text: str) -> None:
+        """The fixed attributes that XRootD tells of everything."""
         path, _, cgi = text.partition("?")
-        lfn = self._names.file(path)
+        lfn = self._names.directory(path)
         node = self._opening.holder(connection, lfn, cgi)
-        if node is None:
+        if node is not None:
+            connection.send(self._opening.redirect(stream_id, node))
+        elif self._looking.is_directory_here(lfn):
+            _answer(connection, stream_id, self._looking.attributes_of_directory(lfn))
+        else:
             raise NotFound(f"{lfn} is on no disk now")
-        connection.send(self._opening.redirect(stream_id, node))
 
     def _checksum(self, connection: Connection, stream_id: bytes, text: str) -> None:
         path, _, cgi = text.partition("?")
         lfn = self._names.file(path)
+        wanted = cgi_values(cgi).get("cks.type", "")
+        if wanted and wanted.lower() not in CHECKSUMS:
+            raise RootError(Code.SERVER_ERROR, f"{wanted} checksums are not supported")
         node = self._opening.holder(connection, lfn, cgi)
         if node is not None:
             connection.send(self._opening.redirect(stream_id, node))
             return
-        wanted = cgi_values(cgi).get("cks.type", "")
+        if self._looking.is_directory_here(lfn):
+            raise is_directory(lfn)
         connection.spawn(stream_id, self._checksum_archived(connection, stream_id, lfn, wanted))
 
     async def _checksum_archived(
@@ -115,6 +127,8 @@ class Querying:
     ) -> None:
         """The archive's own sum, if it tells one; no file is staged to be summed up."""
         found = await self._archive.look_up(lfn)
+        if found.is_directory:
+            raise is_directory(lfn)
         if not found.is_there:
             raise NotFound(
                 f"{lfn} does not exist" if not found.reason else f"{lfn}: {found.reason}"
