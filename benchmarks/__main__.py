@@ -12,13 +12,16 @@ import sys
 import time
 
 from benchmarks.apart import run_apart
-from benchmarks.figures import machine, show
+from benchmarks.figures import flat, machine, show
 
 TITLES = {
     "purge": "Choosing what to purge",
     "locate": "The index of replicas, and Locate",
     "staging": "Staging 1 MB files",
     "packets": "Handing out packets",
+    "root.redirects": "Redirecting root:// clients, beside XRootD",
+    "root.reads": "Reading by root://, beside XRootD",
+    "root.staging": "Staging for root:// clients, beside XRootD",
 }
 
 
@@ -39,7 +42,7 @@ def main() -> int:
             failed.append(name)
             continue
         show(TITLES[name], found)
-        figures.update({f"{name}.{figure.key}": round(figure.value, 6) for figure in found})
+        figures.update({f"{name}.{one.key}": round(one.value, 6) for one in flat(found)})
     took_s = round(time.monotonic() - begun_s, 1)
     report = {"figures": figures, "failed": failed, "took_s": took_s, "machine": before}
     print(json.dumps(report), flush=True)

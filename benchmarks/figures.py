@@ -13,14 +13,15 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One measured number, and what it should be at least or at most.
 
-    `key` is its name in the JSON line, with the unit last; `what` is for people.
+    `key` is its name in the JSON line, with the unit last; `what` is for people. `beside` is
+    what it was made of, shown in the same row.
     """
 
     key: str
@@ -29,6 +30,7 @@ class Figure:
     unit: str
     at_least: float | None = None
     at_most: float | None = None
+    beside: tuple[Figure, ...] = ()
 
     @property
     def met(self) -> bool | None:
@@ -61,10 +63,27 @@ def show(title: str, figures: Sequence[Figure]) -> None:
     table.add_column("measured", justify="right")
     table.add_column("aim", justify="right")
     table.add_column("")
+    width = 110
+    if any(figure.beside for figure in figures):
+        table.add_column("made of", style="dim")
+        width = 160
     for figure in figures:
         verdict = {True: "[green]met[/]", False: "[red]missed[/]", None: ""}[figure.met]
-        table.add_row(figure.what, f"{short(figure.value)} {figure.unit}", figure.aim, verdict)
-    Console(width=110).print(table)
+        made_of = ", ".join(f"{part.what} {_valued(part)}" for part in figure.beside)
+        row = (figure.what, _valued(figure), figure.aim, verdict, made_of)
+        table.add_row(*row[: len(table.columns)])
+    Console(width=width).print(table)
+
+
+def flat(figures: Iterable[Figure]) -> Iterator[Figure]:
+    """All figures, and those that they were made of."""
+    for figure in figures:
+        yield figure
+        yield from figure.beside
+
+
+def _valued(figure: Figure) -> str:
+    return f"{short(figure.value)} {figure.unit}".rstrip()
 
 
 def machine() -> dict[str, object]:

@@ -30,7 +30,6 @@ from xroot.protocol import Status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from xroot.requests import Message
     from xroot.responses import Response
 
 START_TIMEOUT_S: Final = 60.0
@@ -257,7 +256,7 @@ def _listens(port: int) -> bool:
         return attempt.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _first_answer(port: int, message: Message) -> Response:
+def _first_answer(port: int, message: requests.Stat) -> Response:
     login = requests.Login(os.getpid(), "test").encode(b"\0\0")
     hello = requests.handshake() + requests.Protocol().encode(b"\0\0") + login
     decoder = ResponseDecoder()

@@ -73,6 +73,11 @@ class StockXrootd:
         self._process.terminate()
         self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def open(self, path: str) -> OpenThere:
         """Opens a file, and keeps it open. Raises FileNotFoundError."""
         connection = socket.create_connection(("127.0.0.1", self.port))
