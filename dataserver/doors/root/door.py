@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dataserver.changing import Changing as Changes
     from dataserver.disk import PoolDisk
     from dataserver.doors.root.streams import PageStream, Stream
+    from dataserver.doors.root.writing import WrittenFile
     from dataserver.engine import Engine
     from dataserver.uploads import Uploads
     from xroot.decoder import Data
@@ -149,49 +150,41 @@ class RootClient:
         """Closes what was open: a file that is not written to its end leaves nothing."""
         self._is_gone = True
         for file in self._handles.take_all():
-            if isinstance(file, ReadFile):
-                file.close()
-            else:
-                self._door.writing.abandon(file)
+            self._let_go(file)
 
     # --- files --------------------------------------------------------------------------
 
     def _open(self, stream_id: bytes, asked: requests.Open) -> None:
-        self._handles.check_room()
         lfn = self._file(asked.path)
-        if asked.options & OpenFlag.WRITING:
-            work = self._open_to_write(stream_id, lfn, asked)
-        else:
-            work = self._open_to_read(stream_id, lfn, asked)
-        self._connection.spawn(stream_id, work)
+        self._connection.spawn(stream_id, self._open_and_tell(stream_id, lfn, asked))
 
-    async def _open_to_read(self, stream_id: bytes, lfn: str, asked: requests.Open) -> None:
-        try:
-            file = await self._door.reading.open(lfn)
-        except NotFound as error:
-            self._send_back(stream_id, asked.cgi, error)
-            return
-        if self._is_gone:
-            file.close()
-            return
-        about = self._door.looking.text_of(file) if asked.options & OpenFlag.RETSTAT else ""
-        self._tell_handle(stream_id, self._handles.add(file), about)
+    async def _open_and_tell(self, stream_id: bytes, lfn: str, asked: requests.Open) -> None:
+        with self._handles.room_for_one():
+            try:
+                file = await self._opened(lfn, asked)
+            except NotFound as error:
+                self._send_back(stream_id, asked.cgi, error)
+                return
+            if self._is_gone:
+                self._let_go(file)
+                return
+            about = self._door.looking.text_of(file) if asked.options & OpenFlag.RETSTAT else ""
+            self._tell_handle(stream_id, self._handles.add(file), about)
 
-    async def _open_to_write(self, stream_id: bytes, lfn: str, asked: requests.Open) -> None:
+    async def _opened(self, lfn: str, asked: requests.Open) -> ReadFile | WrittenFile:
+        if not asked.options & OpenFlag.WRITING:
+            return await self._door.reading.open(lfn)
         size = cgi_values(asked.cgi).get("oss.asize", "")
         announced = int(size) if size.isascii() and size.isdigit() and len(size) < 19 else 0
-        try:
-            file = await self._door.writing.open(
-                lfn, asked.options, announced, self._owner(), asked.mode
-            )
-        except NotFound as error:
-            self._send_back(stream_id, asked.cgi, error)
-            return
-        if self._is_gone:
+        return await self._door.writing.open(
+            lfn, asked.options, announced, self._owner(), asked.mode
+        )
+
+    def _let_go(self, file: ReadFile | WrittenFile) -> None:
+        if isinstance(file, ReadFile):
+            file.close()
+        else:
             self._door.writing.abandon(file)
-            return
-        about = self._door.looking.text_of(file) if asked.options & OpenFlag.RETSTAT else ""
-        self._tell_handle(stream_id, self._handles.add(file), about)
 
     def _tell_handle(self, stream_id: bytes, handle: bytes, about: str) -> None:
         # Between the two stand the size and kind of a compression that nobody uses.

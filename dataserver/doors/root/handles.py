@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from common.root_server import RootError
 from xroot.protocol import Code
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from dataserver.core.replica import Replica
     from dataserver.doors.root.writing import WrittenFile
@@ -80,17 +81,24 @@ class Handles:
         self._max_files = max_files
         self._files: dict[bytes, ReadFile | WrittenFile] = {}
         self._number = 0
+        self._opening = 0
 
     def __len__(self) -> int:
         return len(self._files)
 
-    def check_room(self) -> None:
-        """Raises Refused if the client has too many files open already."""
-        if self._max_files and len(self._files) >= self._max_files:
+    @contextlib.contextmanager
+    def room_for_one(self) -> Iterator[None]:
+        """For the time that one more file is being opened. Raises Refused if that is too many."""
+        if self._max_files and len(self._files) + self._opening >= self._max_files:
             raise Refused(
-                f"this connection has {len(self._files)} files open, and may have no more "
+                f"this connection has {self._max_files} files open, and may have no more "
                 "([root] max_open_files)"
             )
+        self._opening += 1
+        try:
+            yield
+        finally:
+            self._opening -= 1
 
     def add(self, file: ReadFile | WrittenFile) -> bytes:
         """A new handle; handles are not used again for as long as may be."""
