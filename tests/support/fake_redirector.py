@@ -44,7 +44,7 @@ class JoinedNode:
         self.beats = 0
         self.progress: dict[str, list[pb.RecallProgress]] = defaultdict(list)
         self.answers: dict[int, list[Any]] = defaultdict(list)
-        self.claims: dict[str, bool] = dict.fromkeys(hello.claims, True)  # name: replaces
+        self.claims: dict[str, str] = dict.fromkeys(hello.claims, "")  # name: the claim's id
         #: Claims that have ended: the name, and the size it was online with by then.
         self.claims_ended: list[tuple[str, int | None]] = []
 
@@ -63,7 +63,9 @@ class JoinedNode:
                 self.progress[progress.recall_id].append(progress)
             case "claim_ended":
                 lfn = message.claim_ended.lfn
-                self.claims.pop(lfn, None)
+                # The next claim on the name may have overtaken the end of this one.
+                if self.claims.get(lfn) in {"", message.claim_ended.claim_id}:
+                    del self.claims[lfn]
                 self.claims_ended.append((lfn, self.replicas.get(lfn)))
             case (
                 "described"
@@ -191,9 +193,8 @@ class FakeRedirector:
             raise self.claims_refused[request.lfn]
         node = self.nodes[request.node]
         assert request.boot_epoch == node.hello.boot_epoch
-        if request.lfn in node.claims:
-            self.error = AssertionError(f"{request.lfn} is claimed twice")
-        node.claims[request.lfn] = request.replaces
+        assert request.claim_id, "a claim without an id"
+        node.claims[request.lfn] = request.claim_id
 
     async def _read(self, node: JoinedNode, requests: AsyncIterator[pb.NodeMessage]) -> None:
         async for said in requests:
