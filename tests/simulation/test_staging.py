@@ -1,4 +1,4 @@
-"""Staging under faults: seeds of clusters whose every step keeps the promises."""
+"""Staging and writing under faults: seeds of clusters whose every step keeps the promises."""
 
 from __future__ import annotations
 
@@ -27,6 +27,20 @@ def run(seed: int, *, trouble: bool) -> World:
                 lambda wanted=wanted, pin_s=pin_s, deadline_s=deadline_s: site.stage(  # type: ignore[misc]
                     wanted, pin_s=pin_s, deadline_s=deadline_s
                 ),
+            )
+        for number in range(12):
+            # Some of the names are being staged, some are written twice.
+            lfn = world.rng.choice([f"/store/new/w{number % 8}", world.rng.choice(lfns)])
+            size_bytes = world.rng.randint(1, 3_000_000)
+            world.after(
+                world.rng.uniform(0, TROUBLE_S),
+                lambda lfn=lfn, size_bytes=size_bytes: site.write(lfn, size_bytes),  # type: ignore[misc]
+            )
+        for number in range(5):
+            lfn = f"/store/made/{number % 2}/d{number}"
+            world.after(
+                world.rng.uniform(0, TROUBLE_S),
+                lambda lfn=lfn: site.make_directory(lfn),  # type: ignore[misc]
             )
         if trouble:
             site.break_things(TROUBLE_S, mean_s=6.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dataserver.core import events as ev
@@ -14,6 +15,7 @@ from redirector.core import instructions as head_do
 from redirector.core.model import Failure as HeadFailure
 from redirector.core.model import NodeAddress, NodeLoad, ReplicaChange, RunningRecall
 from redirector.core.states import ErrorClass
+from tests.simulation.cluster.uploads import Answered, Refused, Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +33,8 @@ JANITOR_S = 0.5
 class DiskNode:
     """One data server's process and its disk.
 
-    `dial` opens a wire to the head, or gives None while the head cannot be reached.
+    `dial` opens a wire to the head, or gives None while the head cannot be reached;
+    `ask_head` asks it something by a call of its own.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class DiskNode:
         quota_bytes: int,
         archive: Archive,
         dial: Callable[[DiskNode], Wire | None],
+        ask_head: Callable[[DiskNode, head_ev.Event, Answered, Refused], None],
     ) -> None:
         self.name = name
         self.alive = False
@@ -48,15 +52,19 @@ class DiskNode:
         self.node: Node
         #: What lies in the pool, verified and synced, with its row in the catalogue.
         self.files: dict[str, int] = {}
-        #: Recall id → (LFN, bytes): what lies in the incoming directory.
+        #: Of these, what clients wrote: the archive does not have it.
+        self.unarchived: set[str] = set()
+        #: Recall or upload id → (LFN, bytes): what lies in the incoming directory.
         self.incoming: dict[str, tuple[str, int]] = {}
         #: Commands that run on this machine; they outlive a killed server by a moment.
         self.commands: dict[str, str] = {}
         self._world = world
         self._archive = archive
         self._dial = dial
+        self._ask_head = ask_head
         self._life = 0
         self._wire: Wire | None = None
+        self.uploads: Uploads
         self._steps: dict[str, Planned] = {}
         self._beats: dict[int, float] = {}
         self._said_hello_s = 0.0
@@ -70,25 +78,37 @@ class DiskNode:
         self.commands.clear()
         self.incoming.clear()
         pool = Pool(Limits.of(self.quota_bytes, 0, 0.95, 0.9))
-        pool.load(Found(lfn, size, self._world.now_s) for lfn, size in self.files.items())
+        pool.load(
+            Found(lfn, size, self._world.now_s, archived=lfn not in self.unarchived)
+            for lfn, size in self.files.items()
+        )
         self.node = Node(pool, slots=2, examines=True)
+        self.uploads = Uploads(self, self._boot_epoch, partial(self._ask_head, self))
         self._beats = {}
         self._world.tell(f"{self.name}: starts, life {self._life}, {len(self.files)} files")
-        self._later(0.0, self._connect)
-        self._later(HEARTBEAT_S, self._beat)
+        self.later(0.0, self._connect)
+        self.later(HEARTBEAT_S, self._beat)
 
     def kill(self) -> None:
         """kill -9: the process is gone; its janitor ends its commands a moment later."""
         self._world.tell(f"{self.name}: killed")
         self.alive = False
         self._life += 1
-        self._later(JANITOR_S, self.commands.clear)
+        self.later(JANITOR_S, self.commands.clear)
         self._steps.clear()
         if self._wire is not None:
             self._wire.cut()
             self._wire = None
 
-    def _later(self, delay_s: float, action: Callable[[], None]) -> Planned:
+    @property
+    def _boot_epoch(self) -> str:
+        return f"{self.name}-{self._life}"
+
+    def delay_s(self, mean_s: float) -> float:
+        """A random delay."""
+        return self._world.delay_s(mean_s)
+
+    def later(self, delay_s: float, action: Callable[[], None]) -> Planned:
         """Plans something this life of the process does."""
         life = self._life
 
@@ -103,7 +123,7 @@ class DiskNode:
     def _connect(self) -> None:
         wire = self._dial(self)
         if wire is None:
-            self._later(RECONNECT_S + self._world.delay_s(0.2), self._connect)
+            self.later(RECONNECT_S + self._world.delay_s(0.2), self._connect)
             return
         self._wire = wire
         self._said_hello_s = self._world.now_s
@@ -115,12 +135,15 @@ class DiskNode:
         self._send(
             head_ev.NodeHello(
                 connection=wire.number,
-                address=NodeAddress(self.name, f"{self.name}:1", self.name),
-                boot_epoch=f"{self.name}-{self._life}",
+                address=NodeAddress(
+                    self.name, f"{self.name}:1", self.name, root_address=f"{self.name}:2"
+                ),
+                boot_epoch=self._boot_epoch,
                 pool_id=f"pool-{self.name}",
                 quota_bytes=self.quota_bytes,
                 recall_slots=2,
                 running=running,
+                claims=self.node.claims(),
             )
         )
 
@@ -131,7 +154,7 @@ class DiskNode:
         self._wire = None
         if self.alive:
             self.node.changes.abandon()
-            self._later(RECONNECT_S, self._connect)
+            self.later(RECONNECT_S, self._connect)
 
     def _send(self, event: object) -> None:
         if self._wire is not None:
@@ -142,7 +165,7 @@ class DiskNode:
             return
         match command:
             case head_do.Welcome(recall_lease_s=lease_s):
-                self._handle(ev.Welcomed(lease_s, self._said_hello_s))
+                self.handle(ev.Welcomed(lease_s, self._said_hello_s))
             case head_do.SendInventory():
                 inventory = self.node.inventory()
                 self._send(
@@ -156,9 +179,9 @@ class DiskNode:
                 )
             case head_do.ConfirmHeartbeat(number=number):
                 if number in self._beats:
-                    self._handle(ev.InTouch(self._beats.pop(number)))
+                    self.handle(ev.InTouch(self._beats.pop(number)))
             case head_do.StartRecall():
-                self._handle(
+                self.handle(
                     ev.RecallOrdered(
                         command.recall_id,
                         command.lfn,
@@ -175,7 +198,7 @@ class DiskNode:
                     (one.lfn, tuple(ev.PinOrder(pin.owner, pin.lifetime_s) for pin in one.pins))
                     for one in files
                 )
-                self._handle(ev.PinsOrdered(orders, complete))
+                self.handle(ev.PinsOrdered(orders, complete))
             case _:
                 raise AssertionError(f"unknown command {command}")
 
@@ -187,11 +210,11 @@ class DiskNode:
                 head_ev.RecallEnded(self._wire.number if self._wire else 0, recall_id, "", failure)
             )
         else:
-            self._handle(ev.RecallRevoked(recall_id, reason))
+            self.handle(ev.RecallRevoked(recall_id, reason))
 
     def _beat(self) -> None:
-        self._later(HEARTBEAT_S, self._beat)
-        self._handle(ev.Tick())
+        self.later(HEARTBEAT_S, self._beat)
+        self.handle(ev.Tick())
         if self._wire is None:
             return
         load = self.node.load(self._world.now_s)
@@ -217,7 +240,8 @@ class DiskNode:
 
     # --- carrying out ----------------------------------------------------------
 
-    def _handle(self, event: ev.Event) -> None:
+    def handle(self, event: ev.Event) -> None:
+        """Gives the core an event, and carries out what it says."""
         instructions = self.node.handle(event, self._world.now_s)
         self.node.check()
         self._tell_changes()
@@ -248,20 +272,27 @@ class DiskNode:
             case do.Verify(recall_id=recall_id):
                 size = self.incoming[recall_id][1]
                 done = ev.Verified(recall_id, size, None)
-                self._step(recall_id, 0.02, lambda: self._handle(done))
+                self._step(recall_id, 0.02, lambda: self.handle(done))
             case do.Publish(recall_id=recall_id, lfn=lfn, size_bytes=size):
                 self._step(recall_id, 0.02, lambda: self._published(recall_id, lfn, size))
             case do.StopStep(recall_id=recall_id):
                 planned = self._steps.pop(recall_id, None)
                 if planned is not None:
                     planned.call_off()
-                self._later(self._world.delay_s(0.1), lambda: self._stopped(recall_id))
+                self.later(self._world.delay_s(0.1), lambda: self._stopped(recall_id))
             case do.TellEnded():
                 self._tell_ended(instruction)
             case do.RemoveFiles(lfns=lfns):
-                self._later(self._world.delay_s(0.01), lambda: self._removed(lfns))
+                self.later(self._world.delay_s(0.01), lambda: self._removed(lfns))
             case do.TellEvicted():
                 self._world.tell(f"{self.name}: evicted {instruction.evicted}")
+            case do.TellClaimEnded(lfn=lfn, claimant_id=claimant_id):
+                number = self._wire.number if self._wire else 0
+                self._send(head_ev.ClaimEnded(number, lfn, claimant_id))
+            case do.ClaimName() | do.GrantRoom() | do.PublishUpload() | do.EndUpload():
+                self.uploads.carry_out(instruction)
+            case do.RefuseUpload():
+                self._world.tell(f"{self.name}: {instruction.error}")
             case do.Inspect():
                 pass  # What is inside a file is known to `Archive.tapes` here.
             case do.Tell():
@@ -270,45 +301,46 @@ class DiskNode:
                 raise AssertionError(f"unknown instruction {instruction}")
 
     def _step(self, recall_id: str, mean_s: float, action: Callable[[], None]) -> None:
-        self._steps[recall_id] = self._later(self._world.delay_s(mean_s), action)
+        self._steps[recall_id] = self.later(self._world.delay_s(mean_s), action)
 
     def _examined(self, recall_id: str, lfn: str) -> None:
-        self._handle(ev.Examined(recall_id, self._archive.tapes[lfn].size_bytes))
+        self.handle(ev.Examined(recall_id, self._archive.tapes[lfn].size_bytes))
 
     def _grew(self, recall_id: str, lfn: str, rest_s: float) -> None:
         half = self._archive.tapes[lfn].size_bytes // 2
         self.incoming[recall_id] = (lfn, half)
         self._step(recall_id, rest_s, lambda: self._copied(recall_id, lfn))
-        self._handle(ev.Grew(recall_id, half))
+        self.handle(ev.Grew(recall_id, half))
 
     def _copied(self, recall_id: str, lfn: str) -> None:
         del self.commands[recall_id]
         failure = self._archive.outcome(lfn)
         if failure is not None:
             del self.incoming[recall_id]
-            self._handle(ev.StepFailed(recall_id, failure))
+            self.handle(ev.StepFailed(recall_id, failure))
             return
         size = self._archive.tapes[lfn].size_bytes
         self.incoming[recall_id] = (lfn, size)
-        self._handle(ev.Copied(recall_id, size))
+        self.handle(ev.Copied(recall_id, size))
 
     def _published(self, recall_id: str, lfn: str, size_bytes: int) -> None:
         del self.incoming[recall_id]
         assert lfn not in self.files, f"{lfn} is on {self.name} already"
         self.files[lfn] = size_bytes
         self._world.tell(f"{self.name}: holds {lfn}")
-        self._handle(ev.Published(recall_id))
+        self.handle(ev.Published(recall_id))
 
     def _stopped(self, recall_id: str) -> None:
         self.commands.pop(recall_id, None)
         self.incoming.pop(recall_id, None)
-        self._handle(ev.Stopped(recall_id))
+        self.handle(ev.Stopped(recall_id))
 
     def _removed(self, lfns: tuple[str, ...]) -> None:
         for lfn in lfns:
             del self.files[lfn]
+            assert lfn not in self.unarchived, f"{lfn}, which is nowhere else, was removed"
         self._world.tell(f"{self.name}: removed {', '.join(lfns)}")
-        self._handle(ev.Removed(lfns))
+        self.handle(ev.Removed(lfns))
 
     def _tell_ended(self, ended: do.TellEnded) -> None:
         failure = ended.failure and HeadFailure(
@@ -326,12 +358,34 @@ class DiskNode:
             )
         )
 
+    # --- what clients write ----------------------------------------------------
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether a stream to the head is open, as far as this end knows."""
+        return self._wire is not None
+
+    def write(self, lfn: str, size_bytes: int) -> None:
+        """A client that was sent here writes a file."""
+        if self.alive:
+            self.uploads.begin(lfn, size_bytes)
+
+    def written(self) -> list[str]:
+        """The names that clients write under now."""
+        return list(self.uploads.written.values()) if self.alive else []
+
+    def keep_written(self, lfn: str, size_bytes: int) -> None:
+        """A file that a client wrote has come to its place."""
+        self.files[lfn] = size_bytes
+        self.unarchived.add(lfn)
+        self._world.tell(f"{self.name}: holds {lfn}, written by a client")
+
     # --- in use ----------------------------------------------------------------
 
     def evict(self, lfn: str) -> None:
         """Somebody wants a replica gone."""
         if self.alive:
-            self._handle(ev.EvictionOrdered(0, (lfn,)))
+            self.handle(ev.EvictionOrdered(0, (lfn,)))
 
     def bytes_on_disk(self) -> int:
         """What the pool's disk holds, finished or not."""

@@ -6,14 +6,18 @@ import itertools
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from common.errors import PackhorseError
 from redirector.core import events as head_ev
 from redirector.core.settings import HeadSettings
 from tests.simulation.cluster.archive import Archive, Tape
 from tests.simulation.cluster.disk_node import DiskNode
 from tests.simulation.cluster.head_node import HeadNode
-from tests.simulation.cluster.wire import Wire
+from tests.simulation.cluster.wire import MEAN_DELAY_S, Wire
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.simulation.cluster.uploads import Answered, Refused
     from tests.simulation.cluster.world import World
 
 MB = 1_000_000
@@ -47,12 +51,13 @@ class Site:
         self.head = HeadNode(world, SETTINGS)
         quota = sum(tape.size_bytes for tape in tapes) // (2 * nodes) + 40 * MB
         self.nodes = [
-            DiskNode(world, f"disk{number}", quota, self.archive, self._dial)
+            DiskNode(world, f"disk{number}", quota, self.archive, self._dial, self._ask_head)
             for number in range(nodes)
         ]
         self._wire_numbers = itertools.count(1)
         self._request_numbers = itertools.count(1)
         self._unreachable: set[str] = set()
+        self.directories: set[str] = set()
         world.after_each.append(self.check)
         self.head.start()
         for node in self.nodes:
@@ -65,6 +70,23 @@ class Site:
         wire = Wire(self.world, next(self._wire_numbers))
         self.head.accept(wire)
         return wire
+
+    def _ask_head(
+        self, node: DiskNode, event: head_ev.Event, answered: Answered, refused: Refused
+    ) -> None:
+        """A call of a data server's. What the network loses is answered by nobody."""
+
+        def pass_on(action: Callable[[], object]) -> None:
+            if node.name not in self._unreachable:
+                self.world.after(self.world.delay_s(MEAN_DELAY_S), action)
+
+        pass_on(
+            lambda: self.head.ask(
+                event,
+                lambda _: pass_on(answered),
+                lambda error: pass_on(lambda: refused(error)),
+            )
+        )
 
     # --- what clients do -------------------------------------------------------
 
@@ -88,6 +110,34 @@ class Site:
             self.world.after(2.0, ask)
 
         ask()
+
+    def write(self, lfn: str, size_bytes: int) -> None:
+        """A client asks where to write a file, again and again, until it is sent somewhere."""
+        host = self.world.rng.choice(self.nodes).name
+
+        def ask() -> None:
+            if self.head.alive:
+                try:
+                    address = self.head.head.choose_writer(
+                        lfn, size_bytes, host, (), self.world.now_s
+                    )
+                except PackhorseError as error:
+                    self.world.tell(f"client: {error}")
+                else:
+                    node = next(one for one in self.nodes if one.name == address.node)
+                    self.world.after(self.world.delay_s(0.01), lambda: node.write(lfn, size_bytes))
+                    return
+            self.world.after(2.0, ask)
+
+        ask()
+
+    def make_directory(self, lfn: str) -> None:
+        """A client makes a directory; what it is told is there must stay."""
+
+        def made(_: object) -> None:
+            self.directories.add(lfn)
+
+        self.head.ask(head_ev.MakeDirectoryAsked(lfn, parents=True), made)
 
     def cancel_something(self) -> None:
         """Somebody changes their mind about an accepted request."""
@@ -150,6 +200,11 @@ class Site:
         running = Counter(lfn for node in self.nodes for lfn in set(node.commands.values()))
         double = [lfn for lfn, count in running.items() if count > 1]
         assert not double, f"more than one recall is live of {double}"
+        written = Counter(lfn for node in self.nodes for lfn in node.written())
+        double = [lfn for lfn, count in written.items() if count > 1]
+        assert not double, f"more than one client writes {double}"
+        both = running.keys() & written.keys()
+        assert not both, f"staged while they are written: {both}"
         for node in self.nodes:
             on_disk = node.bytes_on_disk()
             assert on_disk <= node.quota_bytes, f"{node.name} holds {on_disk} over its quota"
@@ -162,12 +217,16 @@ class Site:
         assert not self.head.unfinished(), f"never ended: {self.head.unfinished()}"
         self.head.check_ended()
         now_s = self.world.now_s
-        lfns = sorted(self.archive.tapes)
-        columns = self.head.head.locate(lfns, now_s)
         held = {lfn for node in self.nodes for lfn in node.files}
+        lfns = sorted({*self.archive.tapes, *held})
+        columns = self.head.head.locate(lfns, now_s)
         for lfn, holder in zip(lfns, columns.holders, strict=True):
             assert bool(holder) == (lfn in held), f"the index is wrong about {lfn}"
         for node in self.nodes:
             assert not node.commands, f"{node.name} still runs {node.commands}"
             assert not node.incoming, f"{node.name} keeps {node.incoming}"
+            assert not node.node.claims(), f"{node.name} still claims {node.node.claims()}"
+            assert node.unarchived <= node.files.keys(), "what a client wrote is lost"
+            assert not self.head.head.node(node.name, now_s).claims
             assert node.node.pool.reserved_bytes == 0
+        assert all(map(self.head.head.is_directory, self.directories))
