@@ -255,3 +255,10 @@ def test_node_figures_tell_what_was_promised() -> None:
     assert (figures.replicas, figures.recalls, figures.promised_bytes) == (2, 1, 3 * GB)
     assert figures.connection == 1
     assert figures.cost_s > 30
+
+
+def test_a_node_is_told_where_the_redirectors_root_door_is() -> None:
+    site = Site()
+    assert of_kind(site.sent(site.hello("disk1"), "disk1"), Welcome)[0].root_address == ""
+    site.head.set_root_address("head:1094")
+    assert of_kind(site.sent(site.hello("disk2"), "disk2"), Welcome)[0].root_address == "head:1094"
