@@ -2,10 +2,12 @@
 
 A part of a file costs next to no memory while it waits. It is sent in one of two ways:
 
-* small and in the page cache: read into a buffer that all connections share, together with
-  what waits before and behind it, and sent in one go by the event loop. The kernel is
-  asked to read nothing from a disk for it (`RWF_NOWAIT`), so the loop is never held up.
-* anything else: by a thread, with `sendfile`, which copies nothing through this process.
+* what is in the page cache by the event loop: read into a buffer that all connections share,
+  together with what waits before and behind it, and sent in one go. The kernel is asked to
+  read nothing from a disk for it (`RWF_NOWAIT`), so the loop is never held up. The buffer
+  is small enough to stay in the processor's cache, which makes this copy cheaper than the
+  page by page work of `sendfile`; `docs/design/0007-bytes-to-clients.md` has the story.
+* anything else by a thread, with `sendfile`, which copies nothing through this process.
 
 Nobody keeps the loop or a thread from the others: both stop after a while even if more
 could be sent. A client that takes nothing for a moment gives its thread back, and gets
@@ -27,13 +29,14 @@ from typing import Final, Protocol
 WAITING_BYTES: Final = 4 << 20
 #: … nor with more things waiting; one request may ask for a thousand parts of files.
 WAITING_ITEMS: Final = 2048
-#: Parts up to this size are read and sent by the event loop if they are in the page cache;
-#: bytes up to this size are joined with what waits beside them.
-SMALL_BYTES: Final = 128 << 10
-#: What is joined before it is sent in one go.
-SCRATCH_BYTES: Final = 1 << 20
+#: Bytes up to this size are joined with what waits beside them.
+SMALL_BYTES: Final = 64 << 10
+#: What is joined before it is sent in one go; well below a processor core's own cache.
+SCRATCH_BYTES: Final = 256 << 10
+#: A part of a file is not cut smaller than this to fill the rest of the buffer.
+_LEAST_BYTES: Final = 32 << 10
 #: The loop sends so often for one connection before it looks after the others.
-_ROUNDS: Final = 4
+_ROUNDS: Final = 8
 #: A thread sends so long for one connection while others may be waiting for a thread …
 _TURN_S: Final = 0.25
 #: … of which it waits so long, all in all, for the client to take more.
@@ -255,27 +258,33 @@ class Outbox:
         return length
 
     def _read(self, part: FilePart, size: int) -> int:
-        """Takes a whole small part that is in the page cache, or nothing."""
-        length = part.length
-        if length > SMALL_BYTES or part.sent or _NOWAIT is None:
+        """Takes as much of a part as there is room for and is in the page cache; maybe nothing."""
+        if _NOWAIT is None:
             return 0
-        start = size + len(part.header)
-        if start + length > SCRATCH_BYTES:
+        ahead = max(0, len(part.header) - part.sent)
+        start = size + ahead
+        done = part.sent + ahead - len(part.header)
+        left = part.length - done
+        length = min(left, SCRATCH_BYTES - start)
+        if length < left and length < _LEAST_BYTES:
             # With room made for it, it is taken next time.
             return 0
         try:
             into = [self._scratch[start : start + length]]
-            read = os.preadv(part.file.fd, into, part.offset, _NOWAIT)
+            read = os.preadv(part.file.fd, into, part.offset + done, _NOWAIT)
         except OSError:
             # Not in the page cache; or it cannot be read at all, which a thread will find out.
             return 0
-        if read < length:
+        if not read and left:
             return 0
-        self._scratch[size:start] = part.header
-        self._items.popleft()
-        self._parts_taken += 1
-        part.file.let_go()
-        return start + length - size
+        if ahead:
+            self._scratch[size:start] = part.header[-ahead:]
+        part.sent += ahead + read
+        if read == left:
+            self._items.popleft()
+            self._parts_taken += 1
+            part.file.let_go()
+        return ahead + read
 
     # --- by a thread ----------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from common.root_server import FilePart
+from common.root_server import FilePart, RootError
 from common.root_server import connection as module
 from tests.support.root_door import Site, serving
 from tests.support.root_peer import STREAM_ID, HungUp, Peer, said
@@ -95,6 +95,7 @@ async def a_file_not_taken(site: Site, peer: Peer) -> None:
 
 
 async def a_thread_at_work(site: Site, peer: Peer) -> None:
+    """As if nothing were in the page cache."""
     await peer.log_in()
     await peer.say(*[requests.Read(HANDLE, 0, LARGE_BYTES)] * 3)
     await becomes_true(lambda: site.client().connection._sender.is_in_thread)
@@ -120,8 +121,13 @@ WAYS = [Peer.close, Peer.vanish, Peer.hang_up_half]
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
 async def test_a_client_that_goes_leaves_nothing_behind(
-    state: Callable[[Site, Peer], Awaitable[None]], way: Callable[[Peer], None], tmp_path: Path
+    state: Callable[[Site, Peer], Awaitable[None]],
+    way: Callable[[Peer], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if state is a_thread_at_work:
+        monkeypatch.setattr("common.root_server.outbox._NOWAIT", None)
     async with serving() as site, await Peer.connect(site.address) as peer:
         file = site.door.serve(large_file(tmp_path))
         await state(site, peer)
@@ -144,8 +150,12 @@ async def test_a_client_that_goes_leaves_nothing_behind(
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
 async def test_a_door_that_closes_ends_clients_in_any_state(
-    state: Callable[[Site, Peer], Awaitable[None]], tmp_path: Path
+    state: Callable[[Site, Peer], Awaitable[None]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if state is a_thread_at_work:
+        monkeypatch.setattr("common.root_server.outbox._NOWAIT", None)
     async with serving() as site, await Peer.connect(site.address) as peer:
         file = site.door.serve(large_file(tmp_path))
         await state(site, peer)
@@ -237,8 +247,8 @@ async def test_ending_an_ended_connection_is_no_trouble(tmp_path: Path) -> None:
             connection.close()
             connection.send(b"nothing")
             connection.send_part(FilePart(b"head", file, 0, 10))
-            async with connection.room_for(1 << 30):
-                connection.send(b"nothing")
+            with pytest.raises(RootError, match="the connection has ended"):
+                await connection.room_for(1).__aenter__()
         assert file.kept == 0
         assert site.client().times_gone == 1
 
@@ -280,8 +290,9 @@ async def test_a_file_that_is_cut_while_it_is_sent_ends_the_connection_and_is_to
 
 
 async def test_without_threads_a_connection_with_files_cannot_go_on(
-    caplog: pytest.LogCaptureFixture, tmp_path: Path
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("common.root_server.outbox._NOWAIT", None)
     async with serving() as site, await Peer.logged_in(site.address) as peer:
         file = site.door.serve(large_file(tmp_path))
         site.door.close_threads()

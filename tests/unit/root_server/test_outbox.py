@@ -219,7 +219,10 @@ def test_the_loop_does_not_send_for_one_client_for_ever(line: Line, file: Served
     assert file.kept == 0
 
 
-def test_a_thread_is_given_back_when_its_client_takes_nothing(line: Line, file: ServedFile) -> None:
+def test_a_thread_is_given_back_when_its_client_takes_nothing(
+    line: Line, file: ServedFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_NOWAIT", None)
     line.outbox.put(part(file, 0, SIZE_BYTES))
     assert line.outbox.send() is Outcome.NEEDS_THREAD
     assert line.outbox.send_in_thread() is Outcome.FULL
