@@ -31,7 +31,7 @@ class Shape(NamedTuple):
 
     connections: int
     window: int
-    count: int
+    requests: int
 
     def __str__(self) -> str:
         if self.connections == self.window == 1:
@@ -71,9 +71,9 @@ def measure(only: str | None = None) -> list[Figure]:
                 for shape in SHAPES:
                     case = _case(how, shape)
                     for server in servers:
-                        job = Asking(server.address, how, NAMES, shape.count, *shape[:2])
+                        job = Asking(server.address, how, NAMES, shape.requests, *shape[:2])
                         pids = server.redirecting
-                        sample = measure_one(clients, [job], shape.count, pids)
+                        sample = measure_one(clients, [job], shape.requests, pids)
                         comparison.note(case, server.name, sample)
     return sorted(comparison.figures(), key=lambda figure: figure.key.startswith("locate"))
 
