@@ -41,7 +41,7 @@ BEACON: Final = f"{EXPORT}/beacon-{{server}}"
 #: 90 s between start and service are of no interest to anybody; all else is as it comes.
 MANAGER: Final = """\
 all.role manager
-all.export {export} {stage} r/w
+all.export {export} {stage} {access}
 cms.delay startup 1 service 1 {delays}
 """
 #: What an administrator can do about the delays: whole seconds are the smallest steps, and
@@ -50,7 +50,7 @@ TUNED_DELAYS: Final = "lookup 1 qdl 1"
 TUNED_REQUESTS: Final = "cms.request prep 1\n"
 SERVER: Final = """\
 all.role server
-all.export {export} {stage} r/w
+all.export {export} {stage} {access}
 oss.localroot {folder}/data
 """
 STAGING: Final = """\
@@ -101,9 +101,18 @@ class StagingCluster:
     """
 
     def __init__(
-        self, data_servers: int = 2, *, staging: bool = True, tuned: bool = False, slots: int = 4
+        self,
+        data_servers: int = 2,
+        *,
+        staging: bool = True,
+        tuned: bool = False,
+        slots: int = 4,
+        access: str = "r/w",
+        more: str = "",
     ) -> None:
-        """`slots` is how many copies each data server makes at a time."""
+        """`slots` is how many copies each data server makes at a time, `access` how /store is
+        exported, `more` are more lines of everybody's configuration.
+        """
         # Not in pytest's own folders, which no other user may enter.
         self.folder = Path(tempfile.mkdtemp(prefix="packhorse-xrootd-"))
         self.folder.chmod(0o755)
@@ -115,6 +124,8 @@ class StagingCluster:
         self._staging = staging
         self._tuned = tuned
         self._slots = slots
+        self._access = access
+        self._more = more
         self._mark = str(self.folder)
         self.script = self.folder / "stage.sh"
         self.script.write_text(STAGE_SCRIPT)
@@ -193,6 +204,7 @@ class StagingCluster:
         values = {
             "export": EXPORT,
             "stage": "stage" if self._staging else "nostage",
+            "access": self._access,
             "delays": TUNED_DELAYS if self._tuned else "",
             "folder": self.folder / name,
             "archive": self.archive,
@@ -202,7 +214,7 @@ class StagingCluster:
             "manager_port": self._manager_port,
             "cmsd_port": self._manager_port if name == "manager" else free_port(),
         }
-        text = (COMMON + role).format(**values)
+        text = (COMMON + role).format(**values) + self._more
         if self._tuned and name == "manager":
             text += TUNED_REQUESTS
         if self._staging and name != "manager":

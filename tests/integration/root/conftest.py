@@ -1,0 +1,67 @@
+"""XRootD and ours side by side, for tests of unmodified clients."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.recorded_xrootd import WritableXrootd
+from tests.support.side_by_side import Side, SideBySide, side_by_side
+from tests.support.stock_staging import lacking
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: What both have, in directories that the servers share.
+FILES = {
+    "/store/run/small": b"0123456789" * 100,
+    "/store/run/empty": b"",
+    "/store/run/lines": b"".join(b"line %d\n" % number for number in range(1000)),
+    "/store/run/medium": b"".join(number.to_bytes(4, "big") for number in range(2_500_000)),
+    "/store/run/sub/one": b"one\n",
+    "/store/run/sub/two": b"two" * 5000,
+    "/store/run/sub/deep/three": b"3",
+}
+
+
+@pytest.fixture(scope="session")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SideBySide]:
+    if missing := lacking():
+        pytest.skip(f"not installed: {missing}")
+    with side_by_side(tmp_path_factory.mktemp("side-by-side"), FILES) as both:
+        yield both
+
+
+@pytest.fixture
+def both(sites: SideBySide, tmp_path: Path) -> SideBySide:
+    """Runs clients against a redirector with two data servers of XRootD, and of ours."""
+    sites.work_in(tmp_path)
+    return sites
+
+
+@pytest.fixture(scope="session")
+def one_server(sites: SideBySide) -> Iterator[SideBySide]:
+    with WritableXrootd() as server:
+        server.write("/store/user/beacon", b"")
+        stock = Side("stock", server.port, (server.port,), server.data)
+        yield SideBySide(sites.stock_cluster, sites.cluster, stock, sites.ours)
+
+
+@pytest.fixture
+def alone(one_server: SideBySide, sites: SideBySide, tmp_path: Path) -> SideBySide:
+    """Runs clients against a single server of XRootD, and ours.
+
+    A cluster of XRootD changes directories and names on the server it happens to choose,
+    so that they are there afterwards or not. A single server shows what is meant.
+    """
+    one_server.work_in(tmp_path)
+    return one_server
+
+
+@pytest.fixture
+def directory(request: pytest.FixtureRequest) -> str:
+    """A directory of its own for each test that writes; it is not there yet."""
+    return f"/store/user/{zlib.crc32(request.node.nodeid.encode()):08x}"
