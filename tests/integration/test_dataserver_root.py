@@ -432,6 +432,8 @@ async def test_files_are_renamed_described_and_removed(site: DataSite) -> None:
         assert got.body.endswith(b"\0\0\0\4blue\0\0\1\0" + bytes(range(256)) + b"\0\0\0\0")
         assert (await client.ask(requests.Chmod(other, 0o600))).status == Status.OK
         assert site.replica(other).stat().st_mode & 0o777 == 0o600
+        odd = requests.FAttr(AttributeAction.SET, other, "", (b"\xff",), (b"1",))
+        assert (await client.refused(odd))[0] == Code.ARG_INVALID
         gone = requests.FAttr(AttributeAction.DELETE, other, "", names)
         assert (await client.ask(gone)).body == done
         assert (await client.ask(gone)).body[0] == 2
