@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from common.root_server import RootError
 from common.root_server.room import Room
 
 
@@ -101,13 +102,18 @@ async def test_room_that_comes_with_a_cancellation_goes_to_the_next() -> None:
     assert box.room.promised_bytes == 0
 
 
-async def test_with_the_end_of_the_connection_all_are_let_in() -> None:
+async def test_with_the_end_of_the_connection_nobody_is_let_in() -> None:
     box, end = Box(), asyncio.Event()
-    end.set()
-    box.waiting_bytes = 1000
+    first = box.enter("first", 100, end)
+    await settled()
     tasks = [box.enter(str(number), 10, end) for number in range(3)]
     await settled()
     box.room.close()
-    await asyncio.gather(*tasks, box.enter("after", 10, end))
-    assert box.entered == ["0", "1", "2", "after"]
+    tasks.append(box.enter("after", 10, end))
+    for task in tasks:
+        with pytest.raises(RootError, match="the connection has ended"):
+            await task
+    end.set()
+    await first
+    assert box.entered == ["first"]
     assert box.room.promised_bytes == 0
