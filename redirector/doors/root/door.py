@@ -16,7 +16,7 @@ from redirector.doors.root.querying import Querying
 from redirector.doors.root.staging import Bringing
 from redirector.requests_kept import KeptRequests
 from xroot import requests
-from xroot.protocol import Code, ServerFlag
+from xroot.protocol import STAT_VFS, Code, ServerFlag
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +106,7 @@ class RootClient:
             self._door.open(self._connection, stream_id, message.path, message.cgi, message.options)
             return
         answer = self._door.answers.get(type(message))
-        if answer is not None:
+        if answer is not None and not _is_by_handle(message):
             answer(self._connection, stream_id, message)
         else:
             reason = f"{type(message).__name__.lower()} is for an open file, and none is open here"
@@ -117,3 +117,10 @@ class RootClient:
 
     def gone(self) -> None:
         """There is nothing to close."""
+
+
+def _is_by_handle(message: Message) -> bool:
+    """Whether a request that may bear a name has a handle instead."""
+    if isinstance(message, requests.Stat):
+        return not message.path and not message.options & STAT_VFS
+    return isinstance(message, requests.Truncate | requests.FAttr) and not message.path
