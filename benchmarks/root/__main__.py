@@ -24,7 +24,7 @@ def main() -> int:
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     print(json.dumps(machine()), flush=True)
     begun_s = time.monotonic()
-    figures = {}
+    figures: dict[str, float] = {}
     for part in arguments.parts or PARTS:
         found = importlib.import_module(f"benchmarks.root.{part}").measure(arguments.only)
         show(f"root:// {part}", found)

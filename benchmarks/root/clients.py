@@ -76,7 +76,7 @@ class Clients:
 def _take(pipe: Pipe) -> Sequence[float]:
     if not pipe.poll(PATIENCE_S):
         raise Refused("a client is not done")
-    answer = pipe.recv()
+    answer: str | Sequence[float] = pipe.recv()
     if isinstance(answer, str):
         raise Refused(answer)
     return answer

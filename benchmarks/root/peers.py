@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -44,6 +44,7 @@ class Server:
     serving: tuple[int, ...] = ()
     archive: Path = Path()
     pools: tuple[Path, ...] = ()
+    script: Path = Path()
 
 
 def cpu_s(pids: Collection[int]) -> float:
@@ -84,11 +85,11 @@ def holding(name: str, lfns: Sequence[str], content: bytes) -> Iterator[Server]:
                 site.stage(lfns).wait()
             yield server
         return
-    cluster = StagingCluster(DATA_SERVERS, staging=False)
+    stock = StagingCluster(DATA_SERVERS, staging=False)
     for number, lfn in enumerate(lfns):
-        cluster.write(f"server{number % DATA_SERVERS + 1}", lfn, content)
-    with cluster:
-        yield _stock(name, cluster)
+        stock.write(f"server{number % DATA_SERVERS + 1}", lfn, content)
+    with stock:
+        yield _stock(name, stock)
 
 
 @contextlib.contextmanager
@@ -126,7 +127,7 @@ def staging(name: str) -> Iterator[Server]:
             script.write_text(STAGE_SCRIPT.replace("exit 2", "exit 66"))
             script.chmod(0o755)
             with _ours(folder, [str(script), "{source}", "{target}"]) as (server, _):
-                yield server
+                yield replace(server, script=script)
         return
     with StagingCluster(DATA_SERVERS, tuned=name == TUNED, slots=SLOTS) as cluster:
         yield _stock(name, cluster)
@@ -140,6 +141,7 @@ def _stock(name: str, cluster: StagingCluster) -> Server:
         tuple(cluster.pids(*cluster.servers)),
         cluster.archive,
         tuple(cluster.pool(server) for server in cluster.servers),
+        cluster.script,
     )
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 RECEIVED_BYTES = 1 << 20
 ANSWER_TIMEOUT_S = 60.0
 STREAM_IDS = 1 << 16
+#: Of one request, of which all but the last are waits and redirects.
+MOST_ANSWERS = 30
 #: Where in a `status` it says whether more of the answer follows.
 _IS_PARTIAL = 7
 
@@ -133,17 +135,34 @@ class Connection:
 
 def open_file(address: Address, path: str) -> tuple[Connection, bytes]:
     """Opens a file for reading, wherever one is sent: its server's connection, and the handle."""
-    for _ in range(3):
-        connection = Connection(address)
-        answer = connection.ask(requests.Open(path, options=OpenFlag.READ))
-        if answer.status == Status.OK:
-            return connection, answer.body[:4]
-        connection.close()
-        if answer.status != Status.REDIRECT:
-            raise Refused(f"{address}: {path}: {said(answer)}")
-        host = text_of(answer.body).partition("?")[0]
-        address = Address(host.strip("[]"), number_of(answer.body))
-    raise Refused(f"{path}: sent from server to server")
+    connection, answer = _ask_around(address, requests.Open(path, options=OpenFlag.READ))
+    if answer.status == Status.OK:
+        return connection, answer.body[:4]
+    connection.close()
+    raise Refused(f"{connection.address}: {path}: {said(answer)}")
+
+
+def final_answer(address: Address, message: Encodable) -> Response:
+    """The answer that neither sends the client elsewhere nor has it wait; both are obeyed."""
+    connection, answer = _ask_around(address, message)
+    connection.close()
+    return answer
+
+
+def _ask_around(address: Address, message: Encodable) -> tuple[Connection, Response]:
+    connection = Connection(address)
+    for _ in range(MOST_ANSWERS):
+        answer = connection.ask(message)
+        if answer.status == Status.WAIT:
+            time.sleep(number_of(answer.body))
+        elif answer.status == Status.REDIRECT:
+            connection.close()
+            host = text_of(answer.body).partition("?")[0]
+            connection = Connection(Address(host.strip("[]"), number_of(answer.body)))
+        else:
+            return connection, answer
+    connection.close()
+    raise Refused(f"{address}: no answer but waits and redirects")
 
 
 def said(answer: Response) -> str:
