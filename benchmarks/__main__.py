@@ -22,6 +22,7 @@ TITLES = {
     "root.redirects": "Redirecting root:// clients, beside XRootD",
     "root.reads": "Reading by root://, beside XRootD",
     "root.staging": "Staging for root:// clients, beside XRootD",
+    "root.connections": "Two thousand root:// clients at a time",
 }
 
 

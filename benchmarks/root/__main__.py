@@ -11,7 +11,7 @@ import time
 from benchmarks.figures import flat, machine, show
 from benchmarks.root.peers import SIDES
 
-PARTS = ("redirects", "reads", "staging")
+PARTS = ("redirects", "reads", "staging", "connections")
 
 
 def main() -> int:
