@@ -33,7 +33,9 @@ class RootConfig(Table):
         "are evicted; 0: not at all.",
     )
     max_connections: PositiveCount = Field(
-        4096, description="The most connections a door has at a time; one more is closed at once."
+        4096,
+        description="The most connections a door has at a time; one more is closed at once, unless one "
+        "that has not logged in can make way.",
     )
     max_requests: PositiveCount = Field(
         512,
