@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import socket
 from typing import TYPE_CHECKING
@@ -53,6 +54,7 @@ class Nearness:
                 self._hosts[str(where[0])] = address.host
 
 
+@functools.lru_cache(maxsize=4096)
 def _is_loopback(peer: str) -> bool:
     try:
         return ipaddress.ip_address(peer.partition("%")[0]).is_loopback
