@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.figures import Figure
 from benchmarks.root.jobs import AS_XRDCP
 from benchmarks.root.peers import OURS, TUNED, XROOTD, Server, staging, wanted
-from benchmarks.root.raw_client import Refused, final_answer
+from benchmarks.root.raw_client import Refused, final_answer, open_file
 from tests.support.patience import eventually
 from xroot.protocol import Status
-from xroot.requests import Open
+from xroot.requests import Open, Read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -86,10 +86,13 @@ def _one_by_one(server: Server, times: Times) -> None:
 
 
 def _together(server: Server) -> list[float]:
-    """What each of many clients waits that come at the same time, each for a file of its own."""
+    """What each of many clients waits that come at the same time, each for a file of its own.
+
+    Not by `xrdcp`: so many that start at once wait for each other, and for the name server.
+    """
     lfns = _archived(server, (f"together-{number:03}" for number in range(AT_ONCE)))
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        return list(threads.map(lambda lfn: _seconds(partial(_copy, server, lfn)), lfns))
+        return list(threads.map(lambda lfn: _seconds(partial(_read, server, lfn)), lfns))
 
 
 def _prepare(server: Server, times: Times) -> None:
@@ -106,6 +109,13 @@ def _prepare(server: Server, times: Times) -> None:
 def _copy(server: Server, lfn: str) -> None:
     argv = ["xrdcp", "--silent", "--force", f"root://{server.address}/{lfn}", "/dev/null"]
     subprocess.run(argv, check=True, timeout=TIMEOUT_S)
+
+
+def _read(server: Server, lfn: str) -> None:
+    connection, handle = open_file(server.address, lfn)
+    content = connection.ask(Read(handle, 0, FILE_BYTES)).body
+    connection.close()
+    assert len(content) == FILE_BYTES, lfn
 
 
 def _open_nothing(server: Server, lfn: str) -> None:
