@@ -27,7 +27,8 @@ def main() -> int:
     figures: dict[str, float] = {}
     for part in arguments.parts or PARTS:
         found = importlib.import_module(f"benchmarks.root.{part}").measure(arguments.only)
-        show(f"root:// {part}", found)
+        if found:
+            show(f"root:// {part}", found)
         figures |= {f"root.{part}.{one.key}": round(one.value, 6) for one in flat(found)}
     took_s = round(time.monotonic() - begun_s, 1)
     print(json.dumps({"figures": figures, "took_s": took_s, "machine": machine()}), flush=True)

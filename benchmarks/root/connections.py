@@ -35,8 +35,10 @@ QUOTA: Final = "100MB"
 KIB: Final = 1024
 
 
-def measure(_only: str | None = None) -> list[Figure]:
+def measure(only: str | None = None) -> list[Figure]:
     """Measures ours; nobody else lets that many wait."""
+    if only not in (None, "ours"):
+        return []
     _allow_descriptors(CLIENTS + 500)
     port = free_port()
     with folder_for_all() as folder, contextlib.ExitStack() as running:

@@ -119,6 +119,7 @@ def _read(server: Server, lfn: str) -> None:
 
 
 def _open_nothing(server: Server, lfn: str) -> None:
+    # XRootD's own client would go back and ask once more, and wait as much longer.
     answer = final_answer(server.address, Open(lfn, options=AS_XRDCP))
     if answer.status != Status.ERROR:
         raise Refused(f"{server.name} opens {lfn}, which is nowhere")
