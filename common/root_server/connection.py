@@ -56,7 +56,7 @@ class Client(Protocol):
         """Answers a request, now or later, by the connection. Raises PackhorseError, RootError."""
 
     def data(self, piece: Data) -> None:
-        """Takes some of the data behind the last write."""
+        """Takes some of the data behind the last write, if that has not been refused."""
 
     def gone(self) -> None:
         """The client has gone: what it had open is closed."""
@@ -87,6 +87,7 @@ class Connection:
         "_socket",
         "_tasks",
         "_unheard",
+        "_wants_data",
         "began_s",
         "client",
         "is_closed",
@@ -126,6 +127,7 @@ class Connection:
         self._holds = 0
         self._bytes_held = 0
         self._unheard: list[Item] = []  # read, and not looked at yet
+        self._wants_data = False  # that comes behind the last request
         self._reading = False
         self._hears_soon = False
         self._batching = False
@@ -269,6 +271,27 @@ class Connection:
         """The socket's descriptor."""
         return self._socket.fileno()
 
+    def check(self) -> None:
+        """Raises AssertionError for what cannot be between two calls."""
+        assert len(self._tasks) <= self._max_requests
+        assert not (self._unheard and self._reading), "what comes later would be heard first"
+        if self.is_closed:
+            assert not self._unheard
+            assert not self._sender.awaits_client
+            assert self._reading <= self._lingers
+        elif not self._closing:
+            # A thread may have sent enough in the meantime: it is looked at when that is back.
+            in_thread = any(one._sender.is_in_thread for one in (self, *self.paths.values()))
+            is_waiting = self._is_behind or bool(self._unheard) or in_thread
+            assert self._reading or is_waiting, "deaf for no reason"
+            assert not (self._reading and self._is_behind), "listening to too much"
+        assert all(path._main is self and not path.is_closed for path in self.paths.values())
+        if self._is_gone:
+            assert self.is_closed
+            assert not self._tasks
+            assert not self._sender.outbox
+            assert self._socket.fileno() < 0
+
     # --- in ---------------------------------------------------------------------------
 
     def _read(self) -> None:
@@ -305,7 +328,8 @@ class Connection:
     def _hear(self, stream_id: bytes, message: Message | Handshake | Data | ProtocolError) -> None:
         assert self.client is not None, "the listener gives every connection its client"
         if isinstance(message, Data):
-            self.client.data(message)
+            if self._wants_data:
+                self.client.data(message)
             return
         if isinstance(message, ProtocolError):
             self.fail(stream_id, message.code, message.message)
@@ -313,6 +337,7 @@ class Connection:
                 self.close()
             return
         answer = self.session.answer(stream_id, message)
+        self._wants_data = answer is None
         if answer is not None:
             self._sender.outbox.put(answer)
         elif isinstance(message, Unknown):
@@ -321,8 +346,10 @@ class Connection:
             try:
                 self.client.request(stream_id, message)  # type: ignore[arg-type]
             except (PackhorseError, RootError) as error:
+                self._wants_data = False
                 self.refuse(stream_id, error)
             except Exception:
+                self._wants_data = False
                 log.exception("a request from %s failed", self.peer)
                 self._fail_oddly(stream_id)
 
@@ -331,12 +358,12 @@ class Connection:
     @property
     def _is_behind(self) -> bool:
         """Whether so much is to be done for the client already that it is not listened to."""
-        return (
+        return bool(
             self._holds > 0
             or len(self._tasks) >= self._max_requests
             or self._bytes_held >= HELD_BYTES
             or self._sender.outbox.is_full
-            or any(path._sender.outbox.is_full for path in self.paths.values())
+            or (self.paths and any(path._sender.outbox.is_full for path in self.paths.values()))
         )
 
     def _look_at_pace(self) -> None:
@@ -424,17 +451,19 @@ class Connection:
                 log.exception("what %s had open is not closed: an internal error", self.peer)
 
     def _lose(self, path: Connection, *, is_all_sent: bool) -> None:
-        """One of the paths has ended. Of what was to go by it, only the end of all tells the client."""
+        """A path has ended. That an answer is lost with it, only the end of all tells the client."""
         self.paths = {number: one for number, one in self.paths.items() if one is not path}
         if not (self.is_closed or (is_all_sent and self.is_idle)):
             self.abort()
 
     def _part(self) -> None:
         """All has been said; the client is to hang up."""
-        self._end()
         self._lingers = True
-        self._sender.shut_down(socket.SHUT_WR)
-        self._read_on()
+        self._end()
+        # Not so if the end of this one was the end of its session, and thereby of this one.
+        if self._lingers:
+            self._sender.shut_down(socket.SHUT_WR)
+            self._read_on()
 
     def _let_go(self) -> None:
         """Closes the socket once nobody uses it any more, and tells when nothing is left."""
@@ -445,6 +474,6 @@ class Connection:
                 self._goodbye.cancel()
             self._stop_reading()
             self._socket.close()
-            if not self._tasks and not self._is_gone:
+            if not (self._tasks or self._batching or self._is_gone):
                 self._is_gone = True
                 self._on_gone(self)

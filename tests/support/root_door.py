@@ -122,6 +122,7 @@ class FakeClient:
         self.held_bytes = 0
         self.holds_data = False
         self.fails_on_data = False
+        self.refuses_writes = False
         self._door = door
         self._writes: bytes = b""
 
@@ -148,6 +149,8 @@ class FakeClient:
                 self._readv(stream_id, message)
             case requests.Query():
                 connection.spawn(stream_id, self._query(stream_id, message.text))
+            case requests.Write() if self.refuses_writes:
+                raise NotFound("there is no such file")
             case requests.Write():
                 self._writes = stream_id
             case requests.Chmod():

@@ -187,6 +187,19 @@ async def test_data_of_a_write_comes_through(size_bytes: int) -> None:
         assert site.client().connection.is_idle
 
 
+async def test_data_behind_a_write_that_was_refused_goes_nowhere() -> None:
+    async with serving() as site, await Peer.connect(site.address) as peer:
+        await peer.shake()
+        site.client().fails_on_data = True
+        await peer.say(requests.Write(HANDLES[0], 0, 100_000), bytes(100_000))
+        assert said(await peer.hear()) == (Code.INVALID_REQUEST, "log in first")
+        await peer.ask(requests.Login(1, "late"))
+        site.client().refuses_writes = True
+        await peer.say(requests.Write(HANDLES[0], 0, 100_000), bytes(100_000))
+        assert said(await peer.hear())[0] == Code.NOT_FOUND
+        assert (await peer.ask(requests.Stat("/store/a"))).body == b"/store/a"
+
+
 async def test_data_that_is_not_written_yet_is_bounded() -> None:
     async with serving() as site, await Peer.logged_in(site.address) as peer:
         site.client().holds_data = True

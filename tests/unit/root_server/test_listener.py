@@ -380,6 +380,31 @@ async def test_a_session_ends_with_a_path_by_which_something_was_to_come(tmp_pat
         assert served.kept == 0
 
 
+@pytest.mark.parametrize("is_busy", [False, True])
+async def test_nonsense_on_a_path_ends_it_and_a_session_that_is_busy(is_busy: bool) -> None:
+    async with (
+        serving() as site,
+        await Peer.logged_in(site.address) as main,
+        await Peer.connect(site.address) as other,
+    ):
+        await other.shake()
+        await other.ask(requests.Bind(main.session_id))
+        if is_busy:
+            await main.say(requests.Open("/store/slow"))
+            await becomes_true(lambda: site.client(0).begun)
+        # A length that nothing has.
+        await other.say(STREAM_ID + bytes(18) + b"\xff" * 4)
+        assert said(await other.hear())[0] == Code.ARG_INVALID
+        assert await other.until_hung_up() == b""
+        other.close()
+        if is_busy:
+            assert await main.until_hung_up() == b""
+            await becomes_true(lambda: site.listener.connections == 0)
+        else:
+            assert await echoes(main)
+            await becomes_true(lambda: site.listener.connections == 1)
+
+
 async def test_a_path_does_not_sleep_while_its_session_is_awake() -> None:
     async with (
         serving(idle_timeout_s=IDLE_S) as site,
