@@ -4,6 +4,7 @@
     connection   one client's socket: requests in, answers out, neither without bound
     sender       sends down a socket, by the event loop or by a thread
     outbox       what is still to be sent down a connection, files among it
+    parts        parts of files that are to be sent, and the files they are of
     room         room for what is going to be sent
     answers      errors of ours as clients of root:// are told them
     owners       names of users and groups, as listings show them
@@ -14,8 +15,8 @@ The wire format itself is `xroot`'s; what is answered is the door's.
 from common.root_server.answers import CHECKSUMS, RootError, configuration, error_code
 from common.root_server.connection import Client, Connection
 from common.root_server.listener import Door, DoorLimits, Listener
-from common.root_server.outbox import FilePart
 from common.root_server.owners import group_name, own_names, user_name
+from common.root_server.parts import FilePart, OnePart
 
 __all__ = [
     "CHECKSUMS",
@@ -25,6 +26,7 @@ __all__ = [
     "DoorLimits",
     "FilePart",
     "Listener",
+    "OnePart",
     "RootError",
     "configuration",
     "error_code",

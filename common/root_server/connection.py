@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from common.errors import PackhorseError
 from common.root_server.answers import RootError, error_code
 from common.root_server.outbox import WAITING_BYTES
+from common.root_server.parts import FileParts
 from common.root_server.room import Room
 from common.root_server.sender import Sender
 from xroot import responses
@@ -29,10 +30,11 @@ from xroot.protocol import Code
 from xroot.requests import Unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
     from contextlib import AbstractAsyncContextManager
 
-    from common.root_server.outbox import FilePart, Outcome
+    from common.root_server.outbox import Outcome
+    from common.root_server.parts import FilePart, OnePart
     from xroot.decoder import Handshake, Item
     from xroot.requests import Message
     from xroot.session import Session
@@ -165,6 +167,13 @@ class Connection:
             part.file.let_go()
         else:
             self._sender.outbox.put(part)
+            if not self._batching:
+                self._flush()
+
+    def send_parts(self, parts: Iterable[OnePart]) -> None:
+        """Sends many parts of files, one behind the other, after all that waits."""
+        if not self.is_closed:
+            self._sender.outbox.put(FileParts(parts))
             if not self._batching:
                 self._flush()
 

@@ -23,7 +23,9 @@ import socket
 import time
 from collections import deque
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final
+
+from common.root_server.parts import CutShortError, FilePart, FileParts
 
 #: With more than this waiting to be sent, a client should ask for nothing more …
 WAITING_BYTES: Final = 4 << 20
@@ -32,7 +34,7 @@ WAITING_ITEMS: Final = 2048
 #: Bytes up to this size are joined with what waits beside them.
 SMALL_BYTES: Final = 64 << 10
 #: What is joined before it is sent in one go; well below a processor core's own cache.
-SCRATCH_BYTES: Final = 256 << 10
+SCRATCH_BYTES: Final = 264 << 10  # four parts of 64 KiB fit, with their headers
 #: A part of a file is not cut smaller than this to fill the rest of the buffer.
 _LEAST_BYTES: Final = 32 << 10
 #: The loop sends so often for one connection before it looks after the others.
@@ -56,50 +58,6 @@ _NO_SENDFILE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 def new_scratch() -> memoryview:
     """A buffer for all connections of one event loop."""
     return memoryview(bytearray(SCRATCH_BYTES))
-
-
-class OpenedFile(Protocol):
-    """A file that parts are sent of: kept open by `keep` for as long as one is on its way."""
-
-    fd: int
-
-    def keep(self) -> None:
-        """One more part is on its way."""
-
-    def let_go(self) -> None:
-        """One part less is."""
-
-    def cut_short(self, offset: int) -> None:
-        """The file ends at `offset`, before a part of it did, or cannot be read there."""
-
-
-class FilePart:
-    """`length` bytes of a file from `offset` on, behind a response's header.
-
-    It keeps the file from the beginning, so whoever makes one must have it sent.
-    """
-
-    __slots__ = ("file", "header", "length", "offset", "sent")
-
-    def __init__(self, header: bytes, file: OpenedFile, offset: int, length: int) -> None:
-        self.header = header
-        self.file = file
-        self.offset = offset
-        self.length = length
-        self.sent = 0  # of header and file together
-        file.keep()
-
-
-class CutShortError(Exception):
-    """A file had less than was promised of it: the connection can only be closed.
-
-    It ends at `offset`, or cannot be read there.
-    """
-
-    def __init__(self, file: OpenedFile, offset: int) -> None:
-        super().__init__(f"a file that is being sent ends at {offset} bytes")
-        self.file = file
-        self.offset = offset
 
 
 class Outcome(Enum):
@@ -132,7 +90,7 @@ class Outbox:
         """`scratch` is shared by all that one loop sends from."""
         self._socket = sock
         self._scratch = scratch
-        self._items: deque[bytes | memoryview | FilePart] = deque()
+        self._items: deque[bytes | memoryview | FilePart | FileParts] = deque()
         # Each is counted by one side only, so no lock is needed.
         self._bytes_put = 0
         self._bytes_taken = 0
@@ -155,12 +113,17 @@ class Outbox:
         """Whether so much waits that nothing more should be asked for."""
         return (
             len(self._items) >= WAITING_ITEMS
+            or self._parts_put - self._parts_taken >= WAITING_ITEMS
             or self._bytes_put - self._bytes_taken >= WAITING_BYTES
         )
 
-    def put(self, item: bytes | FilePart) -> None:
+    def put(self, item: bytes | FilePart | FileParts) -> None:
         """Adds to the end."""
-        if isinstance(item, FilePart):
+        if isinstance(item, FileParts):
+            if not item.rest:
+                return
+            self._parts_put += len(item.rest)
+        elif isinstance(item, FilePart):
             if not item.header and not item.length:
                 item.file.let_go()
                 return
@@ -181,6 +144,9 @@ class Outbox:
         for item in items:
             if isinstance(item, FilePart):
                 item.file.let_go()
+            elif isinstance(item, FileParts):
+                for part in item.rest:
+                    part.file.let_go()
 
     # --- by the loop --------------------------------------------------------------
 
@@ -215,7 +181,7 @@ class Outbox:
         """Takes out what is sent in one go; None if a thread has to send it."""
         items = self._items
         first = items[0]
-        if not isinstance(first, FilePart):
+        if not isinstance(first, FilePart | FileParts):
             if len(items) == 1 or len(first) > SMALL_BYTES:
                 items.popleft()
                 self._bytes_taken += len(first)
@@ -241,8 +207,13 @@ class Outbox:
         items = self._items
         while items:
             item = items[0]
-            taken = self._read(item, size) if isinstance(item, FilePart) else self._copy(item, size)
-            if not taken:
+            if isinstance(item, FilePart):
+                taken = self._read(item, size)
+            elif isinstance(item, FileParts):
+                taken = self._read_many(item, size)
+            else:
+                taken = self._copy(item, size)
+            if not taken and items and items[0] is item:
                 break
             size += taken
         return size
@@ -286,6 +257,47 @@ class Outbox:
             part.file.let_go()
         return ahead + read
 
+    def _read_many(self, parts: FileParts, begin: int) -> int:
+        """Takes as many whole parts as there is room for and are in the page cache; maybe none.
+
+        A part that cannot be taken whole is split off, and goes by itself.
+        """
+        if _NOWAIT is None:
+            return 0
+        scratch, rest, preadv = self._scratch, parts.rest, os.preadv
+        size = begin
+        taken = 0
+        while rest:
+            header, file, offset, length = rest[0]
+            start = size + len(header)
+            end = start + length
+            if end > SCRATCH_BYTES:
+                break
+            try:
+                read = preadv(file.fd, [scratch[start:end]], offset, _NOWAIT)
+            except OSError:
+                break
+            if read < length:
+                break
+            scratch[size:start] = header
+            size = end
+            rest.popleft()
+            taken += 1
+            file.let_go()
+        self._parts_taken += taken
+        if not size:
+            self._split(parts)
+        elif not rest:
+            self._items.popleft()
+        return size - begin
+
+    def _split(self, parts: FileParts) -> None:
+        """Puts the next of many parts before the others."""
+        part = parts.split()
+        if not parts.rest:
+            self._items.popleft()
+        self._items.appendleft(part)
+
     # --- by a thread ----------------------------------------------------------------
 
     def send_in_thread(self) -> Outcome:
@@ -314,6 +326,9 @@ class Outbox:
 
     def _send_first(self) -> None:
         item = self._items[0]
+        if isinstance(item, FileParts):
+            self._split(item)
+            return
         if not isinstance(item, FilePart):
             sent = self._socket.send(item)
             self._bytes_taken += sent

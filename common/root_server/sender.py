@@ -12,7 +12,8 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from common.root_server.outbox import CutShortError, Outbox, Outcome
+from common.root_server.outbox import Outbox, Outcome
+from common.root_server.parts import CutShortError
 
 if TYPE_CHECKING:
     import socket

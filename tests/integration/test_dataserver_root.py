@@ -140,13 +140,23 @@ async def test_answers_keep_their_order_and_never_mix(site: DataSite) -> None:
             assert answer.body == CONTENT[offset : offset + length]
 
 
-async def test_many_chunks_in_one_answer(site: DataSite) -> None:
+@pytest.mark.parametrize("in_threads", [False, True])
+async def test_many_chunks_in_one_answer(
+    site: DataSite, monkeypatch: pytest.MonkeyPatch, in_threads: bool
+) -> None:
+    if in_threads:
+        # As if nothing were in the page cache.
+        monkeypatch.setattr("common.root_server.outbox._NOWAIT", None)
     rng = random.Random(3)
     async with serving(site) as (_, client):
         handle = await opened(client, open_to_read(LFN))
         chunks = tuple(
-            Chunk(handle, rng.choice([0, 1, 4096, 10_000]), rng.randrange(len(CONTENT) - 10_000))
-            for _ in range(1024)
+            Chunk(
+                handle,
+                rng.choice([0, 1, 4096, 10_000, 400_000]),
+                rng.randrange(len(CONTENT) - 400_000),
+            )
+            for _ in range(200)
         )
         said = await whole(client, requests.ReadV(chunks))
         for chunk in chunks:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from common.errors import NotFound
-from common.root_server import DoorLimits, FilePart, Listener
+from common.root_server import DoorLimits, FilePart, Listener, OnePart
 from xroot import requests, responses
 from xroot.protocol import ServerFlag
 
@@ -214,17 +214,12 @@ class FakeClient:
 
     def _readv(self, stream_id: bytes, message: requests.ReadV) -> None:
         total = sum(16 + chunk.length for chunk in message.chunks)
-        header = responses.header(stream_id, total)
-        for chunk in message.chunks:
-            self.connection.path(message.path_id).send_part(
-                FilePart(
-                    header + responses.chunk(chunk),
-                    self._file(chunk.handle),
-                    chunk.offset,
-                    chunk.length,
-                )
-            )
-            header = b""
+        path = self.connection.path(message.path_id)
+        path.send(responses.header(stream_id, total))
+        path.send_parts(
+            OnePart(responses.chunk(chunk), self._file(chunk.handle), chunk.offset, chunk.length)
+            for chunk in message.chunks
+        )
 
 
 class Site:

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from common.errors import TooLarge, UsageError
-from common.root_server import FilePart, RootError
+from common.root_server import FilePart, OnePart, RootError
 from dataserver.doors.root.handles import ReadFile
 from dataserver.replicas import Replicas
 from xroot import pages, responses
@@ -74,26 +74,25 @@ class Reading:
     ) -> None:
         """Sends many ranges in one answer; each must lie within its file. Raises PackhorseError."""
         total = 0
-        files = []
-        for handle, length, offset in asked.chunks:
-            file = handles.get(handle)
-            if not isinstance(file, ReadFile):
+        parts = []
+        for chunk in asked.chunks:
+            handle, length, offset = chunk
+            file = handles.to_read(handle)
+            if file is None:
+                handles.get(handle)
                 raise UsageError("a file that is being written is not read in chunks")
             if length > MAX_CHUNK_BYTES:
                 raise TooLarge(f"a chunk of {length} bytes; {MAX_CHUNK_BYTES} can be read at most")
             if offset + length > file.size_bytes:
                 raise RootError(Code.IO_ERROR, f"{file.lfn}: a chunk ends past the end of the file")
-            files.append(file)
-            total += 16 + length
+            header = responses.chunk(chunk)
+            parts.append(OnePart(header, file, offset, length))
+            total += len(header) + length
         if total > MAX_ANSWER_BYTES:
             raise TooLarge(f"{total} bytes are more than can be read at once")
         path = connection.path(asked.path_id)
-        header = responses.header(stream_id, total)
-        for file, chunk in zip(files, asked.chunks, strict=True):
-            path.send_part(
-                FilePart(header + responses.chunk(chunk), file, chunk.offset, chunk.length)
-            )
-            header = b""
+        path.send(responses.header(stream_id, total))
+        path.send_parts(parts)
 
     def pgread(
         self, connection: Connection, handles: Handles, stream_id: bytes, asked: PgRead

@@ -16,12 +16,11 @@ from common.root_server.outbox import (
     SMALL_BYTES,
     WAITING_BYTES,
     WAITING_ITEMS,
-    CutShortError,
-    FilePart,
     Outbox,
     Outcome,
     new_scratch,
 )
+from common.root_server.parts import CutShortError, FilePart
 from tests.support.root_door import ServedFile
 
 if TYPE_CHECKING:
