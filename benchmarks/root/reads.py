@@ -90,10 +90,9 @@ def measure(only: str | None = None) -> list[Figure]:
         ]
         doings = [*_raw(clients), *_xrdcp()]
         for _ in range(ROUNDS):
-            for server in servers:
-                _into_cache(server)
             for case, doing in doings:
                 for server in servers:
+                    _into_cache(server)
                     comparison.note(case, server.name, doing(server))
     return comparison.figures()
 
@@ -171,7 +170,7 @@ def _write(file: Path) -> None:
 
 
 def _into_cache(server: Server) -> None:
-    """Machines that are short of memory forget files between two rounds."""
+    """Some machines take pages out of the cache that were not used for seconds."""
     (path,) = (path for pool in server.pools if (path := pool / LFN.lstrip("/")).exists())
     buffer = bytearray(MIB)
     with path.open("rb", buffering=0) as reading_it:
