@@ -22,7 +22,8 @@ _NUMBER: Final = struct.Struct(">i")
 _ATTENTION: Final = struct.Struct(">i4x")
 _HANDSHAKE_ANSWER: Final = struct.Struct(">ii")
 _CHECKSUM: Final = struct.Struct(">I")
-_CHUNK: Final = struct.Struct(">4siq")
+#: The header of one chunk in the answer to a readv: handle, length, offset.
+CHUNK: Final = struct.Struct(">4siq")
 #: Stream id, request, whether more follows, length of the data, offset.
 _PAGES: Final = struct.Struct(">2sBB4xiq")
 _DATA_LENGTH_AT: Final = 12
@@ -112,7 +113,7 @@ def pages(stream_id: bytes, request: int, offset: int, length: int, *, final: bo
 
 def chunk(of: Chunk) -> bytes:
     """The header of one chunk in the answer to a readv; its bytes must follow."""
-    return _CHUNK.pack(*of)
+    return CHUNK.pack(*of)
 
 
 # --- reading --------------------------------------------------------------------

@@ -20,12 +20,13 @@ import errno
 import os
 import select
 import socket
+import threading
 import time
 from collections import deque
 from enum import Enum
 from typing import Final
 
-from common.root_server.parts import CutShortError, FilePart, FileParts
+from common.root_server.parts import CutShortError, FilePart, FileParts, OnePart, OpenedFile
 
 #: With more than this waiting to be sent, a client should ask for nothing more …
 WAITING_BYTES: Final = 4 << 20
@@ -96,7 +97,7 @@ class Outbox:
         self._bytes_taken = 0
         self._parts_put = 0
         self._parts_taken = 0
-        self._sent_by_thread: list[FilePart] = []
+        self._sent_by_thread: list[OpenedFile] = []
         #: How much the client has taken, for those who look whether it takes anything.
         self.bytes_sent = 0
 
@@ -145,8 +146,8 @@ class Outbox:
             if isinstance(item, FilePart):
                 item.file.let_go()
             elif isinstance(item, FileParts):
-                for part in item.rest:
-                    part.file.let_go()
+                for _, file, _, _ in item.rest:
+                    file.let_go()
 
     # --- by the loop --------------------------------------------------------------
 
@@ -173,9 +174,9 @@ class Outbox:
 
     def settle(self) -> None:
         """Lets go of the files whose parts a thread has sent, when it is back."""
-        parts, self._sent_by_thread = self._sent_by_thread, []
-        for part in parts:
-            part.file.let_go()
+        files, self._sent_by_thread = self._sent_by_thread, []
+        for file in files:
+            file.let_go()
 
     def _next(self) -> bytes | memoryview | None:
         """Takes out what is sent in one go; None if a thread has to send it."""
@@ -210,7 +211,7 @@ class Outbox:
             if isinstance(item, FilePart):
                 taken = self._read(item, size)
             elif isinstance(item, FileParts):
-                taken = self._read_many(item, size)
+                taken = self._read_some(item, size)
             else:
                 taken = self._copy(item, size)
             if not taken and items and items[0] is item:
@@ -257,39 +258,23 @@ class Outbox:
             part.file.let_go()
         return ahead + read
 
-    def _read_many(self, parts: FileParts, begin: int) -> int:
+    def _read_some(self, parts: FileParts, begin: int) -> int:
         """Takes as many whole parts as there is room for and are in the page cache; maybe none.
 
         A part that cannot be taken whole is split off, and goes by itself.
         """
         if _NOWAIT is None:
             return 0
-        scratch, rest, preadv = self._scratch, parts.rest, os.preadv
-        size = begin
-        taken = 0
-        while rest:
-            header, file, offset, length = rest[0]
-            start = size + len(header)
-            end = start + length
-            if end > SCRATCH_BYTES:
-                break
-            try:
-                read = preadv(file.fd, [scratch[start:end]], offset, _NOWAIT)
-            except OSError:
-                break
-            if read < length:
-                break
-            scratch[size:start] = header
-            size = end
-            rest.popleft()
-            taken += 1
+        taken: list[OnePart] = []
+        end = _read_whole(parts, self._scratch, begin, _NOWAIT, taken)
+        self._parts_taken += len(taken)
+        for _, file, _, _ in taken:
             file.let_go()
-        self._parts_taken += taken
-        if not size:
+        if not end:
             self._split(parts)
-        elif not rest:
+        elif not parts.rest:
             self._items.popleft()
-        return size - begin
+        return end - begin
 
     def _split(self, parts: FileParts) -> None:
         """Puts the next of many parts before the others."""
@@ -327,7 +312,7 @@ class Outbox:
     def _send_first(self) -> None:
         item = self._items[0]
         if isinstance(item, FileParts):
-            self._split(item)
+            self._send_some(item)
             return
         if not isinstance(item, FilePart):
             sent = self._socket.send(item)
@@ -341,10 +326,32 @@ class Outbox:
             sent = self._send_header(item, ahead) if ahead > 0 else self._send_part(item)
             item.sent += sent
             if item.sent == len(item.header) + item.length:
-                self._sent_by_thread.append(item)
+                self._sent_by_thread.append(item.file)
                 self._items.popleft()
                 self._parts_taken += 1
         self.bytes_sent += sent
+
+    def _send_some(self, parts: FileParts) -> None:
+        """Reads some parts, waiting for the disk if need be, and sends them in one go."""
+        scratch = _scratch_of_thread()
+        taken: list[OnePart] = []
+        size = _read_whole(parts, scratch, 0, 0, taken)
+        self._parts_taken += len(taken)
+        self._sent_by_thread.extend(file for _, file, _, _ in taken)
+        if not size:
+            self._split(parts)
+            return
+        if not parts.rest:
+            self._items.popleft()
+        rest = scratch[:size]
+        try:
+            sent = self._socket.send(rest)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        self.bytes_sent += sent
+        if sent < size:
+            self._items.appendleft(memoryview(bytes(rest[sent:])))
+            self._bytes_taken -= size - sent
 
     def _send_header(self, part: FilePart, ahead: int) -> int:
         return self._socket.send(part.header[-ahead:], _MORE if part.length else 0)
@@ -378,3 +385,39 @@ class Outbox:
         if not data:
             raise CutShortError(part.file, offset)
         return data
+
+
+def _read_whole(
+    parts: FileParts, scratch: memoryview, begin: int, flags: int, taken: list[OnePart]
+) -> int:
+    """Moves whole parts into a buffer from `begin` on, as long as they fit; where they end."""
+    rest, preadv = parts.rest, os.preadv
+    size = begin
+    while rest:
+        header, file, offset, length = rest[0]
+        start = size + len(header)
+        end = start + length
+        if end > SCRATCH_BYTES:
+            break
+        try:
+            read = preadv(file.fd, [scratch[start:end]], offset, flags)
+        except OSError:
+            # Not in the page cache; or it cannot be read at all, as who sends it will find out.
+            break
+        if read < length:
+            break
+        scratch[size:start] = header
+        size = end
+        taken.append(rest.popleft())
+    return size
+
+
+_of_thread: Final = threading.local()
+
+
+def _scratch_of_thread() -> memoryview:
+    """A buffer of the calling thread's own."""
+    scratch: memoryview | None = getattr(_of_thread, "scratch", None)
+    if scratch is None:
+        scratch = _of_thread.scratch = new_scratch()
+    return scratch

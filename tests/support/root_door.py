@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from common.errors import NotFound
-from common.root_server import DoorLimits, FilePart, Listener, OnePart
+from common.root_server import DoorLimits, FilePart, Listener
 from xroot import requests, responses
 from xroot.protocol import ServerFlag
 
@@ -217,7 +217,7 @@ class FakeClient:
         path = self.connection.path(message.path_id)
         path.send(responses.header(stream_id, total))
         path.send_parts(
-            OnePart(responses.chunk(chunk), self._file(chunk.handle), chunk.offset, chunk.length)
+            (responses.chunk(chunk), self._file(chunk.handle), chunk.offset, chunk.length)
             for chunk in message.chunks
         )
 

@@ -12,14 +12,14 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from common.errors import TooLarge, UsageError
-from common.root_server import FilePart, OnePart, RootError
+from common.root_server import FilePart, RootError
 from dataserver.doors.root.handles import ReadFile
 from dataserver.replicas import Replicas
 from xroot import pages, responses
 from xroot.protocol import MAX_CHUNK_BYTES, Code, Request
 
 if TYPE_CHECKING:
-    from common.root_server import Connection
+    from common.root_server import Connection, OnePart
     from dataserver.catalogue import Catalogue
     from dataserver.core.replica import Replica
     from dataserver.disk import PoolDisk
@@ -74,20 +74,20 @@ class Reading:
     ) -> None:
         """Sends many ranges in one answer; each must lie within its file. Raises PackhorseError."""
         total = 0
-        parts = []
-        for chunk in asked.chunks:
-            handle, length, offset = chunk
-            file = handles.to_read(handle)
-            if file is None:
-                handles.get(handle)
-                raise UsageError("a file that is being written is not read in chunks")
+        parts: list[OnePart] = []
+        file = self._to_read(handles, asked.chunks[0].handle)
+        last, size_bytes = asked.chunks[0].handle, file.size_bytes
+        header = responses.CHUNK.pack
+        for handle, length, offset in asked.chunks:
+            if handle != last:
+                file = self._to_read(handles, handle)
+                last, size_bytes = handle, file.size_bytes
             if length > MAX_CHUNK_BYTES:
                 raise TooLarge(f"a chunk of {length} bytes; {MAX_CHUNK_BYTES} can be read at most")
-            if offset + length > file.size_bytes:
+            if offset + length > size_bytes:
                 raise RootError(Code.IO_ERROR, f"{file.lfn}: a chunk ends past the end of the file")
-            header = responses.chunk(chunk)
-            parts.append(OnePart(header, file, offset, length))
-            total += len(header) + length
+            parts.append((header(handle, length, offset), file, offset, length))
+            total += responses.CHUNK.size + length
         if total > MAX_ANSWER_BYTES:
             raise TooLarge(f"{total} bytes are more than can be read at once")
         path = connection.path(asked.path_id)
@@ -106,6 +106,12 @@ class Reading:
         connection.spawn(stream_id, self._send_pages(connection, stream_id, asked, file))
 
     # --- inside -------------------------------------------------------------------------
+
+    def _to_read(self, handles: Handles, handle: bytes) -> ReadFile:
+        file = handles.get(handle)
+        if not isinstance(file, ReadFile):
+            raise UsageError("a file that is being written is not read in chunks")
+        return file
 
     async def _send_pages(
         self, connection: Connection, stream_id: bytes, asked: PgRead, file: ReadFile
