@@ -469,7 +469,7 @@ class Connection:
         """All has been said; the client is to hang up."""
         self._lingers = True
         self._end()
-        # Not so if the end of this one was the end of its session, and thereby of this one.
+        # Unless whoever was told of the end has made it a short one.
         if self._lingers:
             self._sender.shut_down(socket.SHUT_WR)
             self._read_on()
