@@ -32,6 +32,8 @@ ROUNDS: Final = 3
 #: Ours does the same so many times a round, for it is over sooner.
 OURS_A_ROUND: Final = 7
 AT_ONCE: Final = 40
+#: Stage commands at a time, on both data servers together.
+SLOTS: Final = 8
 PREPARED: Final = 1_000
 TIMEOUT_S: Final = 120.0
 FOLDER: Final = "/store/cold"
@@ -46,6 +48,7 @@ class Times:
     warm: list[float] = field(default_factory=list)
     missing: list[float] = field(default_factory=list)
     together: list[float] = field(default_factory=list)
+    commands: list[float] = field(default_factory=list)
     prepare: list[float] = field(default_factory=list)
     prepared: list[float] = field(default_factory=list)
 
@@ -65,6 +68,7 @@ def measure(only: str | None = None) -> list[Figure]:
                     _one_by_one(server, times[server.name])
         for server in servers:
             times[server.name].together = _together(server)
+            times[server.name].commands = _commands_together(server)
         for server in servers:
             _prepare(server, times[server.name])
     return list(_figures(times))
@@ -93,6 +97,26 @@ def _together(server: Server) -> list[float]:
     lfns = _archived(server, (f"together-{number:03}" for number in range(AT_ONCE)))
     with ThreadPoolExecutor(AT_ONCE) as threads:
         return list(threads.map(lambda lfn: _seconds(partial(_read, server, lfn)), lfns))
+
+
+def _commands_together(server: Server) -> list[float]:
+    """When each of as many stage commands is done that are all there is to do.
+
+    As many run at a time as the data servers together have slots for.
+    """
+    (lfn,) = _archived(server, ["commands"])
+    begun_s = time.monotonic()
+
+    def run(number: int) -> float:
+        target = server.archive.parent / f"bare-{number:03}.dat"
+        argv = [str(server.script), str(server.archive / lfn[1:]), str(target)]
+        subprocess.run(argv, check=True, timeout=TIMEOUT_S)
+        done_s = time.monotonic() - begun_s
+        target.unlink()
+        return done_s
+
+    with ThreadPoolExecutor(SLOTS) as threads:
+        return list(threads.map(run, range(AT_ONCE)))
 
 
 def _prepare(server: Server, times: Times) -> None:
@@ -185,7 +209,18 @@ def _figures(times: dict[str, Times]) -> Iterator[Figure]:
         "missing", "open of a file that is nowhere", lambda one: _median_ms(one.missing), 10
     )
     what = f"{AT_ONCE} clients at once, a cold file each"
+    yield figure(
+        "commands",
+        f"{AT_ONCE} stage commands by themselves: median",
+        lambda one: _median_ms(one.commands),
+    )
     yield figure("together", f"{what}: median", lambda one: _median_ms(one.together))
+    yield figure(
+        "together_beyond_commands",
+        "the same, beyond the stage commands",
+        lambda one: _median_ms(one.together) - _median_ms(one.commands),
+        60,
+    )
     yield figure("together_last", f"{what}: the last", lambda one: 1e3 * max(one.together))
     yield figure(
         "prepare_file",
