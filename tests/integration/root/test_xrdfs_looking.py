@@ -203,7 +203,6 @@ def test_questions_are_answered(both: SideBySide, asked: str) -> None:
     [
         (f"checksum {RUN}/small?cks.type=sha1024", 54),
         (f"checksum {RUN}/none", 54),
-        (f"checksum {RUN}", 54),
         (f"xattr {RUN}/none", 54),
         ("opaque anything", 54),
         (f"opaquefile {RUN}/small?a=b", 54),
@@ -214,6 +213,12 @@ def test_questions_are_answered(both: SideBySide, asked: str) -> None:
 )
 def test_what_makes_no_sense_is_not_answered(both: SideBySide, asked: str, code: int) -> None:
     both("xrdfs", "{host}", "query", *asked.split(), code=code)
+
+
+def test_a_directory_has_no_checksum(both: SideBySide) -> None:
+    """XRootD says so too, but now and then it forgets to answer."""
+    told = both.ours.run("xrdfs", "{host}", "query", "checksum", RUN)
+    assert (told.code, told.errors) == (54, ["ERROR", "3016"])
 
 
 @pytest.mark.parametrize(
