@@ -165,14 +165,15 @@ class Changing:
     # --- what belongs to a file -------------------------------------------------
 
     async def set_mode(self, lfn: str, mode: int) -> None:
-        """Gives a replica's file other permissions; its owner may always read and write it.
+        """Gives a replica's file other permissions: its owner may always read and write it, and
+        not everybody may write it.
 
         Raises as `remove` does.
         """
         lfn = self._writable.check(lfn)
         if (refusal := self._engine.node.unchangeable(lfn)) is not None:
             raise refusal
-        kept = mode & 0o777 | stat.S_IRUSR | stat.S_IWUSR
+        kept = mode & 0o775 | stat.S_IRUSR | stat.S_IWUSR
         replica, fd = await self._replicas.open(lfn, is_use=False)
         try:
             await finished(self._disk.threads.call(lambda: os.fchmod(fd, kept)))
