@@ -42,7 +42,7 @@ class Attributes:
         """Notes one. Raises NotFound, NameRefused, Refused, UsageError; TooLarge for its value,
         AlreadyExists if it may only be new, QuotaExceeded if there are too many others.
         """
-        _check_name(name)
+        check_name(name)
         if len(value) > VALUE_BYTES:
             raise TooLarge(f"attribute {shorten(name)} has {len(value)} of {VALUE_BYTES} bytes")
         lfn = self._changeable(lfn)
@@ -52,7 +52,7 @@ class Attributes:
 
     async def remove(self, lfn: str, name: str) -> None:
         """Forgets one. Raises NotFound, NameRefused, Refused, UsageError."""
-        _check_name(name)
+        check_name(name)
         await self._catalogue.remove_attribute(self._changeable(lfn), name)
 
     def _changeable(self, lfn: str) -> str:
@@ -62,7 +62,8 @@ class Attributes:
         return lfn
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises UsageError for what will not do as the name of an attribute."""
     try:
         size_bytes = len(name.encode())
     except UnicodeEncodeError:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import google_crc32c
 import pytest
 
+from dataserver.attributes import ATTRIBUTES_OF_A_FILE
 from tests.support.data_site import DataSite, adler32
 from tests.support.fake_redirector import FakeRedirector
 from tests.support.root_client import RootClient, open_to_read
@@ -400,7 +401,7 @@ async def test_data_that_belongs_nowhere_is_taken_and_forgotten(site: DataSite) 
         assert (await client.refused(asked, CONTENT))[0] == Code.FILE_NOT_OPEN
         handle = await opened(client, open_to_read(LFN))
         asked = requests.Write(handle, 0, 5)
-        assert (await client.refused(asked, b"12345"))[0] == Code.NOT_AUTHORIZED
+        assert (await client.refused(asked, b"12345"))[0] == Code.FILE_NOT_OPEN
         await client.said(requests.Ping())
 
 
@@ -451,6 +452,69 @@ async def test_files_are_renamed_described_and_removed(site: DataSite) -> None:
         assert not site.replica(other).exists()
         assert site.redirector.nodes["disk1"].replicas == {LFN: len(CONTENT)}
         assert (await client.refused(requests.Mv(LFN, MINE)))[0] == Code.NOT_AUTHORIZED
+
+
+def noting(handle: bytes, *names: bytes, options: int = 0) -> requests.FAttr:
+    """Notes something about an open file; each attribute's value is its name."""
+    return requests.FAttr(AttributeAction.SET, "", "", names, names, options, handle)
+
+
+async def noted(client: RootClient, path: str, handle: bytes = bytes(4)) -> list[bytes]:
+    """The names of a file's attributes."""
+    asked = requests.FAttr(AttributeAction.LIST, path, handle=handle)
+    return (await client.ask(asked)).body.split(b"\0")[:-1]
+
+
+async def test_what_is_noted_about_a_file_being_written_is_kept_with_it(site: DataSite) -> None:
+    async with serving(site) as (_, client):
+        handle = await opened(client, requests.Open(MINE, "", NEW))
+        assert (await client.ask(noting(handle, b"a", b"b"))).body[0] == 0
+        assert (await client.ask(noting(handle, b"a", options=ATTRIBUTE_NEW))).body[0] == 1
+        assert await noted(client, "", handle) == [b"a", b"b"]
+        assert (await client.refused(requests.FAttr(AttributeAction.LIST, MINE)))[
+            0
+        ] == Code.NOT_FOUND
+        await client.ask(requests.Close(handle))
+        assert await noted(client, MINE) == [b"a", b"b"]
+
+
+async def test_what_is_noted_about_a_file_being_changed_shows_once_it_is(site: DataSite) -> None:
+    async with serving(site) as (_, client):
+        handle = await opened(client, requests.Open(MINE, "", NEW))
+        await client.ask(noting(handle, b"a", b"b"))
+        await client.ask(requests.Close(handle))
+        handle = await opened(client, requests.Open(MINE, "", OpenFlag.UPDATE))
+        await client.ask(noting(handle, b"c"))
+        forgotten = requests.FAttr(AttributeAction.DELETE, "", names=(b"a",), handle=handle)
+        assert (await client.ask(forgotten)).body[0] == 0
+        assert (await client.ask(forgotten)).body[0] == 1
+        assert await noted(client, "", handle) == [b"b", b"c"]
+        assert await noted(client, MINE) == [b"a", b"b"]
+        await client.ask(requests.Close(handle))
+        assert await noted(client, MINE) == [b"b", b"c"]
+
+
+async def test_what_is_noted_about_a_file_given_up_is_forgotten(site: DataSite) -> None:
+    async with serving(site) as (service, client):
+        async with RootClient(service.root_address) as other:
+            handle = await opened(other, requests.Open(MINE, "", NEW))
+            assert (await other.ask(noting(handle, b"a"))).body[0] == 0
+        await until(lambda: not site.incoming())
+        handle = await opened(client, requests.Open(MINE, "", NEW))
+        await client.ask(requests.Close(handle))
+        assert await noted(client, MINE) == []
+
+
+async def test_a_file_being_written_has_no_more_attributes_than_others(site: DataSite) -> None:
+    async with serving(site) as (_, client):
+        handle = await opened(client, requests.Open(MINE, "", NEW))
+        names = [b"%d" % number for number in range(ATTRIBUTES_OF_A_FILE)]
+        for start in range(0, ATTRIBUTES_OF_A_FILE, 16):
+            assert (await client.ask(noting(handle, *names[start : start + 16]))).body[0] == 0
+        assert (await client.ask(noting(handle, *names[:16]))).body[0] == 0
+        assert (await client.refused(noting(handle, b"more")))[0] == Code.NO_SPACE
+        assert (await client.ask(requests.Close(handle))).status == Status.OK
+        assert len(await noted(client, MINE)) == ATTRIBUTES_OF_A_FILE
 
 
 async def until(so: object) -> None:

@@ -6,6 +6,7 @@ reading     open, read, readv, pgread
 writing     open to write, write, writev, pgwrite, sync, truncate, close
 streams     the data behind one write, as it arrives
 looking     stat, locate and questions
+notes       extended attributes, of files and of what is being written
 changing    files removed, renamed, their permissions and attributes
 """
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from common.errors import AlreadyExists, NotFound
 from common.root_server import RootError
+from dataserver.doors.root.notes import NotesOfFile
 from xroot import responses
 from xroot.protocol import ATTRIBUTE_DATA, ATTRIBUTE_NEW, AttributeAction, Code
 
 if TYPE_CHECKING:
     from common.root_server import Connection
     from dataserver.changing import Changing as Changes
+    from dataserver.doors.root.notes import Notes
     from xroot.requests import FAttr
 
 
@@ -37,40 +39,47 @@ class Changing:
         await self._changes.set_mode(lfn, mode)
         connection.send(responses.ok(stream_id))
 
-    async def fattr(self, connection: Connection, stream_id: bytes, lfn: str, asked: FAttr) -> None:
+    def notes(self, lfn: str) -> NotesOfFile:
+        """The extended attributes of a file."""
+        return NotesOfFile(self._changes, lfn)
+
+    async def fattr(
+        self, connection: Connection, stream_id: bytes, notes: Notes, asked: FAttr
+    ) -> None:
         """Reads or changes extended attributes. Raises PackhorseError, RootError."""
         match asked.action:
             case AttributeAction.LIST:
-                found = await self._changes.attributes(lfn)
+                found = await notes.all()
                 body = _listed(found, with_values=bool(asked.options & ATTRIBUTE_DATA))
             case AttributeAction.GET:
-                found = await self._changes.attributes(lfn)
+                found = await notes.all()
                 codes = [0 if _text(name) in found else Code.ATTR_NOT_FOUND for name in asked.names]
                 values = [found.get(_text(name), b"") for name in asked.names]
                 body = _told(asked, codes) + b"".join(_value(value) for value in values)
             case AttributeAction.SET:
-                body = _told(asked, [await self._set(lfn, asked, one) for one in _numbers(asked)])
+                body = _told(asked, [await _set(notes, asked, one) for one in _numbers(asked)])
             case _:
-                body = _told(asked, [await self._delete(lfn, name) for name in asked.names])
+                body = _told(asked, [await _delete(notes, name) for name in asked.names])
         connection.send(responses.ok(stream_id, body))
 
-    async def _set(self, lfn: str, asked: FAttr, number: int) -> int:
-        new_only = bool(asked.options & ATTRIBUTE_NEW)
-        name = _text(asked.names[number])
-        try:
-            await self._changes.set_attribute(lfn, name, asked.values[number], new_only=new_only)
-        except AlreadyExists:
-            return Code.ITEM_EXISTS
-        return 0
 
-    async def _delete(self, lfn: str, name: bytes) -> int:
-        if _text(name) not in await self._changes.attributes(lfn):
-            return Code.ATTR_NOT_FOUND
-        try:
-            await self._changes.remove_attribute(lfn, _text(name))
-        except NotFound:
-            return Code.ATTR_NOT_FOUND
-        return 0
+async def _set(notes: Notes, asked: FAttr, number: int) -> int:
+    new_only = bool(asked.options & ATTRIBUTE_NEW)
+    try:
+        await notes.set(_text(asked.names[number]), asked.values[number], new_only=new_only)
+    except AlreadyExists:
+        return Code.ITEM_EXISTS
+    return 0
+
+
+async def _delete(notes: Notes, name: bytes) -> int:
+    if _text(name) not in await notes.all():
+        return Code.ATTR_NOT_FOUND
+    try:
+        await notes.remove(_text(name))
+    except NotFound:
+        return Code.ATTR_NOT_FOUND
+    return 0
 
 
 def _numbers(asked: FAttr) -> range:

@@ -18,7 +18,7 @@ from dataserver.doors.root.handles import Handles, ReadFile
 from dataserver.doors.root.looking import Looking
 from dataserver.doors.root.reading import Reading
 from dataserver.doors.root.streams import Nowhere
-from dataserver.doors.root.writing import Writing
+from dataserver.doors.root.writing import Writing, WrittenFile
 from xroot import requests, responses
 from xroot.protocol import STAT_VFS, Code, OpenFlag, ServerFlag
 from xroot.texts import cgi_values
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from dataserver.catalogue import Catalogue
     from dataserver.changing import Changing as Changes
     from dataserver.disk import PoolDisk
+    from dataserver.doors.root.notes import Notes
     from dataserver.doors.root.streams import PageStream, Stream
-    from dataserver.doors.root.writing import WrittenFile
     from dataserver.engine import Engine
     from dataserver.uploads import Uploads
     from xroot.decoder import Data
@@ -75,7 +75,7 @@ class RootDoor:
         self.names = name_map
         self.is_writable: Callable[[str], bool] = lambda lfn: lfn.startswith(writable)
         self.reading = Reading(engine, disk, catalogue)
-        self.writing = Writing(engine, uploads)
+        self.writing = Writing(engine, uploads, changes)
         self.looking = Looking(engine, disk, changes, default_checksum, version, self.is_writable)
         self.changing = Changing(changes)
         self.listener: Listener | None = None
@@ -247,9 +247,17 @@ class RootClient:
         self._connection.spawn(stream_id, work)
 
     def _fattr(self, stream_id: bytes, asked: requests.FAttr) -> None:
-        lfn = self._file(asked.path) if asked.path else self._handles.get(asked.handle).lfn
-        work = self._door.changing.fattr(self._connection, stream_id, lfn, asked)
+        notes = self._notes(asked)
+        work = self._door.changing.fattr(self._connection, stream_id, notes, asked)
         self._connection.spawn(stream_id, work)
+
+    def _notes(self, asked: requests.FAttr) -> Notes:
+        if asked.path:
+            return self._door.changing.notes(self._file(asked.path))
+        file = self._handles.get(asked.handle)
+        if isinstance(file, WrittenFile):
+            return file.notes
+        return self._door.changing.notes(file.lfn)
 
     # --- elsewhere ----------------------------------------------------------------------
 

@@ -122,10 +122,10 @@ class Handles:
         return file if isinstance(file, ReadFile) else None
 
     def to_write(self, handle: bytes) -> WrittenFile:
-        """A file that is open for writing. Raises RootError, Refused."""
+        """A file that is open for writing. Raises RootError."""
         file = self.get(handle)
         if isinstance(file, ReadFile):
-            raise Refused(f"{file.lfn} is open for reading only")
+            raise RootError(Code.FILE_NOT_OPEN, f"{file.lfn} is open for reading only")
         return file
 
     def take(self, handle: bytes) -> ReadFile | WrittenFile:

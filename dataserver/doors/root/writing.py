@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from common.errors import AlreadyExists, Damaged, NotFound, TooLarge
+from dataserver.doors.root.notes import NotesOfUpload
 from dataserver.doors.root.streams import PageStream, Stream
 from xroot import pages, responses
 from xroot.protocol import OpenFlag, Request
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from common.root_server import Connection
+    from dataserver.changing import Changing as Changes
     from dataserver.doors.root.handles import Handles
     from dataserver.engine import Engine
     from dataserver.uploads import Upload, Uploads
@@ -32,11 +34,14 @@ USUAL_MODE: Final = 0o644
 class WrittenFile:
     """A file that is open for writing."""
 
-    def __init__(self, lfn: str, upload: Upload, announced_bytes: int) -> None:
+    def __init__(
+        self, lfn: str, upload: Upload, announced_bytes: int, notes: NotesOfUpload
+    ) -> None:
         """`announced_bytes` is the size it will have; 0: the client has not said."""
         self.lfn = lfn
         self.upload = upload
         self.announced_bytes = announced_bytes
+        self.notes = notes
         #: Pages that came with a wrong checksum, and have not come again.
         self.bad_pages: set[int] = set()
 
@@ -76,9 +81,10 @@ class WrittenFile:
 class Writing:
     """Answers what changes a file that is open."""
 
-    def __init__(self, engine: Engine, uploads: Uploads) -> None:
+    def __init__(self, engine: Engine, uploads: Uploads, changes: Changes) -> None:
         self._engine = engine
         self._uploads = uploads
+        self._changes = changes
         self._ending: set[asyncio.Task[None]] = set()
 
     async def open(
@@ -96,9 +102,9 @@ class Writing:
             replaces=exists,
             copy_old=exists and not options & OpenFlag.DELETE,
             owner=owner,
-            mode=mode & 0o777 or USUAL_MODE,
+            mode=mode & 0o775 or USUAL_MODE,
         )
-        return WrittenFile(lfn, upload, announced_bytes)
+        return WrittenFile(lfn, upload, announced_bytes, NotesOfUpload(self._changes, lfn))
 
     def write(
         self, connection: Connection, handles: Handles, stream_id: bytes, asked: Write
@@ -160,7 +166,7 @@ class Writing:
         if file.bad_pages:
             self.abandon(file)
             raise Damaged(f"{file.lfn}: {len(file.bad_pages)} pages came with wrong checksums")
-        await asyncio.shield(self._keep(file.upload.finish()))
+        await asyncio.shield(self._keep(_publish(file)))
 
     def abandon(self, file: WrittenFile) -> None:
         """Forgets a file that was not closed."""
@@ -181,6 +187,11 @@ class Writing:
         if not task.cancelled():
             # Whoever still waits is told; nobody may be there any more.
             task.exception()
+
+
+async def _publish(file: WrittenFile) -> None:
+    await file.upload.finish()
+    await file.notes.keep()
 
 
 async def _then_ok(
