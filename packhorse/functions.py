@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from common.errors import UsageError
+from packhorse.code_pickling import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +81,7 @@ def dump_work(work: Work) -> bytes:
     modules = [_own_module(part) for part in (work.function, work.merge) if part is not None]
     with _by_value(modules):
         try:
-            pickled: bytes = cloudpickle.dumps((work.function, work.merge), protocol=5)
+            pickled = dumps((work.function, work.merge))
         except Exception as error:
             raise UsageError(
                 f"{name_of(work.function)} cannot be sent to workers: {_in_one_line(error)}; "

@@ -127,6 +127,7 @@ class StagingCluster:
         self._access = access
         self._more = more
         self._mark = str(self.folder)
+        self._token = self.folder.name[-8:]
         self.script = self.folder / "stage.sh"
         self.script.write_text(STAGE_SCRIPT)
         self.script.chmod(0o755)
@@ -176,6 +177,8 @@ class StagingCluster:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.folder)
+        for left_behind in Path(tempfile.gettempdir()).glob(f"*-{self._token}.env"):
+            left_behind.unlink(missing_ok=True)
 
     # --- inside -----------------------------------------------------------------
 
@@ -233,9 +236,11 @@ class StagingCluster:
             words += ["--reuid", ORDINARY_USER, "--regid", ORDINARY_USER, "--clear-groups"]
         folder = self.folder / name
         log = folder / f"{program}.log"
+        # An instance's name is a file's in /tmp, too, which another user's may be already.
+        instance = f"{name}-{self._token}"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*words, program, "-n", name, "-c", str(folder / "xrootd.cfg")],
+                [*words, program, "-n", instance, "-c", str(folder / "xrootd.cfg")],
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -136,3 +136,14 @@ def test_people_see_module_and_function() -> None:
     function: Any = load_work
     assert name_of(function) == "packhorse.functions:load_work"
     assert name_of(lambda packet: None).endswith("<lambda>")
+
+
+def test_a_traceback_of_a_function_that_was_sent_shows_its_lines() -> None:
+    def divides(packet: object) -> float:
+        return 1 / (len(str(packet)) - len(str(packet)))
+
+    function = load_work(dump_work(Work(divides))).function
+    assert function.__code__.co_filename == __file__
+    with pytest.raises(ZeroDivisionError) as raised:
+        function(None)  # type: ignore[arg-type]
+    assert "return 1 / (len(str(packet))" in str(raised.traceback[-1].statement)
