@@ -202,6 +202,18 @@ def test_a_file_goes_from_one_name_to_another(both: SideBySide, directory: str) 
     both("xrdcp", "{url}/store/run/none", f"{{url}}{directory}/copy2", code=54)
 
 
+def test_attributes_go_along(both: SideBySide, directory: str) -> None:
+    both.put("mine", b"content")
+    one, two = f"{directory}/one", f"{directory}/two"
+    both("xrdcp", "mine", f"{{url}}{one}")
+    both("xrdfs", "{host}", "xattr", one, "set", "color=red")
+    both("xrdcp", "--xattr", f"{{url}}{one}", f"{{url}}{two}")
+    assert 'color="red"' in both("xrdfs", "{host}", "xattr", two, "list")
+    both("xrdcp", "--xattr", f"{{url}}{two}", "back")
+    both("xrdcp", "--xattr", "back", f"{{url}}{directory}/three")
+    assert 'color="red"' in both("xrdfs", "{host}", "xattr", f"{directory}/three", "list")
+
+
 def test_where_nobody_may_write_nothing_goes_up(both: SideBySide, directory: str) -> None:
     both.put("mine", b"content")
     for target in ("/store/run/new", "/store/run/small"):
