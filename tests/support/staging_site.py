@@ -104,12 +104,18 @@ class StagingSite:
         for node in self.site.nodes():
             if node.draining:
                 self.site.drain(node.address.node, undo=True)
-        held = [lfn for node in NODES for lfn in replicas(self.cluster.pool(node))]
-        for lfn in held:
+        for lfn in self._held():
             for pin in self.site.explain(lfn).pins:
                 self.site.unpin(lfn, owner=pin.owner)
-        if held:
-            eventually(lambda: not self.site.evict(held).refused)
+        eventually(self._is_emptied)
+
+    def _is_emptied(self) -> bool:
+        """Evicts what is still held; what went before is not asked for again."""
+        held = self._held()
+        return not held or not self.site.evict(held).refused
+
+    def _held(self) -> list[str]:
+        return [lfn for node in NODES for lfn in replicas(self.cluster.pool(node))]
 
 
 def content_of(lfn: str, size_bytes: int) -> bytes:
