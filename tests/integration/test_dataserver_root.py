@@ -313,12 +313,14 @@ async def test_a_client_that_goes_away_leaves_nothing(site: DataSite) -> None:
 
 async def test_what_exists_is_replaced_only_if_the_client_says_so(site: DataSite) -> None:
     async with serving(site) as (_, client):
-        for content, options in ((b"one", NEW), (b"twotwo", NEW | OpenFlag.DELETE)):
+        for content, options in ((b"one", NEW | OpenFlag.DELETE), (b"twotwo", OpenFlag.DELETE)):
             handle = await opened(client, requests.Open(MINE, "", options))
             await write(client, handle, 0, content)
             assert (await client.ask(requests.Close(handle))).status == Status.OK
             assert site.replica(MINE).read_bytes() == content
-        assert (await client.refused(requests.Open(MINE, "", NEW)))[0] == Code.ITEM_EXISTS
+        for options in (NEW, NEW | OpenFlag.DELETE):
+            refused = await client.refused(requests.Open(MINE, "", options))
+            assert refused[0] == Code.ITEM_EXISTS
         update = requests.Open(MINE, "", OpenFlag.UPDATE)
         handle = await opened(client, update)
         await write(client, handle, 3, b"!")
@@ -340,7 +342,7 @@ async def test_what_is_in_the_archive_is_not_changed(site: DataSite) -> None:
     async with serving(site) as (_, client):
         await site.redirector.staged("disk1", site.redirector.start("disk1", archived), archived)
         for asked in (
-            requests.Open(archived, "", NEW | OpenFlag.DELETE),
+            requests.Open(archived, "", OpenFlag.DELETE),
             requests.Rm(archived),
             requests.Mv(archived, MINE),
             requests.Truncate(bytes(4), 0, archived),

@@ -246,8 +246,10 @@ async def test_what_exists_is_not_made_anew(site: HeadSite) -> None:
     async with joined(node), RootClient(site.root_address) as client:
         node.publish(held, 10)
         await site.until_online(held)
-        assert (await client.refused(requests.Open(held, "", NEW)))[0] == Code.ITEM_EXISTS
-        over = requests.Open(held, "", NEW | OpenFlag.DELETE)
+        for options in (NEW, NEW | OpenFlag.DELETE):
+            refused = await client.refused(requests.Open(held, "", options))
+            assert refused[0] == Code.ITEM_EXISTS
+        over = requests.Open(held, "", OpenFlag.DELETE)
         assert (await client.sent_to(over)).address == node.root_address
         code, text = await client.refused(requests.Open(archived, "", NEW))
         assert (code, "in the archive" in text) == (Code.NOT_AUTHORIZED, True)

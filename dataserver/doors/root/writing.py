@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from common.errors import AlreadyExists, Damaged, NotFound, TooLarge
+from common.errors import AlreadyExists, NotFound, TooLarge, UsageError
+from common.root_server import RootError
 from dataserver.doors.root.notes import NotesOfUpload
 from dataserver.doors.root.streams import PageStream, Stream
 from xroot import pages, responses
-from xroot.protocol import OpenFlag, Request
+from xroot.protocol import MAX_CHUNK_BYTES, Code, OpenFlag, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
     from typing import Any
 
     from common.root_server import Connection
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from dataserver.doors.root.handles import Handles
     from dataserver.engine import Engine
     from dataserver.uploads import Upload, Uploads
-    from xroot.requests import PgRead, PgWrite, Read, Sync, Truncate, Write, WriteV
+    from xroot.requests import PgRead, PgWrite, Read, ReadV, Sync, Truncate, Write, WriteV
 
-#: Of what it is writing, a client reads no more than this at once.
-READ_BACK_BYTES: Final = 16 << 20
+#: What a client reads of what it is writing goes out in pieces of this size.
+PIECE_BYTES: Final = 2 << 20
 USUAL_MODE: Final = 0o644
 
 
@@ -51,28 +52,55 @@ class WrittenFile:
         return self.upload.size_bytes
 
     async def read(self, connection: Connection, stream_id: bytes, asked: Read) -> None:
-        """Tells a client what it has written."""
+        """Tells a client what it has written, no faster than it takes it."""
         path = connection.path(asked.path_id)
-        length = self._length(asked)
-        async with path.room_for(length):
-            path.send(responses.ok(stream_id, await self._read(asked.offset, length)))
+        for offset, length, is_last in self._pieces(asked):
+            async with path.room_for(length):
+                data = await self._read(offset, length)
+                answer = responses.ok if is_last else responses.partial
+                path.send(answer(stream_id, data))
 
     async def pgread(self, connection: Connection, stream_id: bytes, asked: PgRead) -> None:
         """The same in pages."""
         path = connection.path(asked.path_id)
-        length = self._length(asked)
-        async with path.room_for(length):
-            data = await self._read(asked.offset, length)
-            summed = pages.with_checksums(data, asked.offset)
-            header = responses.pages(stream_id, Request.PGREAD, asked.offset, len(summed))
-            path.send(header + summed)
+        for offset, length, is_last in self._pieces(asked):
+            async with path.room_for(length):
+                summed = pages.with_checksums(await self._read(offset, length), offset)
+                header = responses.pages(
+                    stream_id, Request.PGREAD, offset, len(summed), final=is_last
+                )
+                path.send(header + summed)
 
-    def _length(self, asked: Read | PgRead) -> int:
-        """How much of what is asked for is there. Raises TooLarge."""
-        length = max(0, min(asked.length, self.size_bytes - asked.offset))
-        if length > READ_BACK_BYTES:
-            raise TooLarge(f"of a file being written, {READ_BACK_BYTES} bytes are read at most")
-        return length
+    async def readv(self, connection: Connection, stream_id: bytes, asked: ReadV) -> None:
+        """The same for many ranges, each of which must lie within what there is."""
+        path = connection.path(asked.path_id)
+        for number, chunk in enumerate(asked.chunks, 1):
+            if chunk.handle != asked.chunks[0].handle:
+                raise UsageError("of a file that is being written, nothing is read but of it alone")
+            if chunk.length > MAX_CHUNK_BYTES:
+                raise TooLarge(
+                    f"a chunk of {chunk.length} bytes; {MAX_CHUNK_BYTES} can be read at most"
+                )
+            if chunk.offset + chunk.length > self.size_bytes:
+                raise RootError(Code.IO_ERROR, f"{self.lfn}: a chunk ends past the end of the file")
+            async with path.room_for(chunk.length):
+                data = await self._read(chunk.offset, chunk.length)
+                answer = responses.ok if number == len(asked.chunks) else responses.partial
+                path.send(answer(stream_id, responses.chunk(chunk) + data))
+
+    def _pieces(self, asked: Read | PgRead) -> Iterator[tuple[int, int, bool]]:
+        """What is there of a range, piece by piece: offset, length, and whether it is the last.
+
+        They end where pages do, so that only the first and the last page may be short.
+        """
+        offset = asked.offset
+        end = max(offset, min(offset + asked.length, self.size_bytes))
+        while True:
+            stop = min(end, (offset // PIECE_BYTES + 1) * PIECE_BYTES)
+            yield offset, stop - offset, stop == end
+            if stop == end:
+                return
+            offset = stop
 
     async def _read(self, offset: int, length: int) -> bytes:
         return await self.upload.read(length, offset) if length else b""
@@ -92,7 +120,7 @@ class Writing:
     ) -> WrittenFile:
         """A file to write, with the permissions `mode` (0: the usual). Raises PackhorseError."""
         exists = self._engine.node.is_visible(lfn)
-        if exists and options & OpenFlag.NEW and not options & OpenFlag.DELETE:
+        if exists and options & OpenFlag.NEW:
             raise AlreadyExists(f"{lfn} exists already")
         if not exists and not options & (OpenFlag.NEW | OpenFlag.DELETE):
             raise NotFound(f"{lfn} is not on this node")
@@ -165,7 +193,8 @@ class Writing:
         """Publishes a file, to its end, even if the client goes away meanwhile."""
         if file.bad_pages:
             self.abandon(file)
-            raise Damaged(f"{file.lfn}: {len(file.bad_pages)} pages came with wrong checksums")
+            reason = f"{file.lfn}: {len(file.bad_pages)} pages came with wrong checksums"
+            raise RootError(Code.CHECKSUM_ERROR, reason)
         await asyncio.shield(self._keep(_publish(file)))
 
     def abandon(self, file: WrittenFile) -> None:

@@ -160,7 +160,7 @@ class Opening:
         """The node that has the file already, on which it can be changed."""
         if not self._runner.head.is_online(lfn):
             return None
-        if options & OpenFlag.NEW and not options & OpenFlag.DELETE:
+        if options & OpenFlag.NEW:
             raise AlreadyExists(f"{lfn} exists already")
         node = self._runner.head.choose_reader(lfn, "", ())
         if node is None:
