@@ -127,7 +127,7 @@ class StagingCluster:
         self._access = access
         self._more = more
         self._mark = str(self.folder)
-        self._token = self.folder.name[-8:]
+        self._token = self.folder.name[-5:]
         self.script = self.folder / "stage.sh"
         self.script.write_text(STAGE_SCRIPT)
         self.script.chmod(0o755)
@@ -177,7 +177,7 @@ class StagingCluster:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.folder)
-        for left_behind in Path(tempfile.gettempdir()).glob(f"*-{self._token}.env"):
+        for left_behind in Path(tempfile.gettempdir()).glob(f"*.??{self._token}.env"):
             left_behind.unlink(missing_ok=True)
 
     # --- inside -----------------------------------------------------------------
@@ -237,7 +237,8 @@ class StagingCluster:
         folder = self.folder / name
         log = folder / f"{program}.log"
         # An instance's name is a file's in /tmp, too, which another user's may be already.
-        instance = f"{name}-{self._token}"
+        # One of more than some ten letters makes frm_xfrd overrun a buffer.
+        instance = f"{name[0]}{name[-1]}{self._token}"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [*words, program, "-n", instance, "-c", str(folder / "xrootd.cfg")],
