@@ -378,7 +378,7 @@ async def test_a_file_whose_pages_stay_damaged_is_not_published(site: DataSite) 
         sent[10] ^= 1
         await client.ask(requests.PgWrite(handle, 50, len(sent)), bytes(sent))
         code, text = await client.refused(requests.Close(handle))
-        assert (code, "wrong checksums" in text) == (Code.IO_ERROR, True)
+        assert (code, "wrong checksums" in text) == (Code.CHECKSUM_ERROR, True)
         await until(lambda: not site.incoming())
         assert not site.replica(MINE).exists()
 
@@ -405,6 +405,40 @@ async def test_data_that_belongs_nowhere_is_taken_and_forgotten(site: DataSite) 
         asked = requests.Write(handle, 0, 5)
         assert (await client.refused(asked, b"12345"))[0] == Code.FILE_NOT_OPEN
         await client.said(requests.Ping())
+
+
+async def test_what_is_being_written_is_read_back_in_all_ways(site: DataSite) -> None:
+    async with serving(site) as (_, client):
+        handle = await opened(client, requests.Open(MINE, "", NEW))
+        await write(client, handle, 0, CONTENT)
+        size = len(CONTENT)
+        assert await in_parts(client, requests.Read(handle, 0, size + 10)) == CONTENT
+        assert await in_parts(client, requests.Read(handle, 5, 10)) == CONTENT[5:15]
+        assert await in_parts(client, requests.Read(handle, size, 10)) == b""
+        assert await paged(client, requests.PgRead(handle, 5000, size)) == CONTENT[5000:]
+        places = [(0, 10), (2_999_990, 11), (1_000_000, 2_000_000), (7, 0)]
+        chunks = tuple(Chunk(handle, length, offset) for offset, length in places)
+        told = b"".join(
+            struct.pack(">4siq", *chunk) + CONTENT[chunk.offset : chunk.offset + chunk.length]
+            for chunk in chunks
+        )
+        assert await in_parts(client, requests.ReadV(chunks)) == told
+        past_the_end = requests.ReadV((Chunk(handle, 10, size - 9),))
+        assert (await client.refused(past_the_end))[0] == Code.IO_ERROR
+        other = await opened(client, open_to_read(LFN))
+        for first, second in ((handle, other), (other, handle)):
+            mixed = requests.ReadV((Chunk(first, 1, 0), Chunk(second, 1, 0)))
+            assert (await client.refused(mixed))[0] == Code.ARG_INVALID
+
+
+async def in_parts(client: RootClient, message: requests.Read | requests.ReadV) -> bytes:
+    """The bytes of an answer that may come in many parts."""
+    stream_id = client.send(message)
+    content = b""
+    while (answer := await client.next_of(stream_id)).status == Status.OKSOFAR:
+        content += answer.body
+    assert answer.status == Status.OK, answer
+    return content + answer.body
 
 
 async def test_a_pool_that_runs_full_ends_the_upload_and_nothing_else(site: DataSite) -> None:

@@ -75,7 +75,11 @@ class Reading:
         """Sends many ranges in one answer; each must lie within its file. Raises PackhorseError."""
         total = 0
         parts: list[OnePart] = []
-        file = self._to_read(handles, asked.chunks[0].handle)
+        first = handles.get(asked.chunks[0].handle)
+        if not isinstance(first, ReadFile):
+            connection.spawn(stream_id, first.readv(connection, stream_id, asked))
+            return
+        file = first
         last, size_bytes = asked.chunks[0].handle, file.size_bytes
         header = responses.CHUNK.pack
         for handle, length, offset in asked.chunks:
@@ -110,7 +114,7 @@ class Reading:
     def _to_read(self, handles: Handles, handle: bytes) -> ReadFile:
         file = handles.get(handle)
         if not isinstance(file, ReadFile):
-            raise UsageError("a file that is being written is not read in chunks")
+            raise UsageError("files that are being written are read one at a time")
         return file
 
     async def _send_pages(

@@ -17,7 +17,7 @@ from xroot import pages, responses
 from xroot.protocol import MAX_CHUNK_BYTES, Code, OpenFlag, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine, Iterator, Sequence
     from typing import Any
 
     from common.root_server import Connection
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dataserver.doors.root.handles import Handles
     from dataserver.engine import Engine
     from dataserver.uploads import Upload, Uploads
-    from xroot.requests import PgRead, PgWrite, Read, ReadV, Sync, Truncate, Write, WriteV
+    from xroot.requests import Chunk, PgRead, PgWrite, Read, ReadV, Sync, Truncate, Write, WriteV
 
 #: What a client reads of what it is writing goes out in pieces of this size.
 PIECE_BYTES: Final = 2 << 20
@@ -73,20 +73,23 @@ class WrittenFile:
 
     async def readv(self, connection: Connection, stream_id: bytes, asked: ReadV) -> None:
         """The same for many ranges, each of which must lie within what there is."""
+        self._check(asked.chunks)
         path = connection.path(asked.path_id)
         for number, chunk in enumerate(asked.chunks, 1):
-            if chunk.handle != asked.chunks[0].handle:
-                raise UsageError("of a file that is being written, nothing is read but of it alone")
-            if chunk.length > MAX_CHUNK_BYTES:
-                raise TooLarge(
-                    f"a chunk of {chunk.length} bytes; {MAX_CHUNK_BYTES} can be read at most"
-                )
-            if chunk.offset + chunk.length > self.size_bytes:
-                raise RootError(Code.IO_ERROR, f"{self.lfn}: a chunk ends past the end of the file")
             async with path.room_for(chunk.length):
                 data = await self._read(chunk.offset, chunk.length)
                 answer = responses.ok if number == len(asked.chunks) else responses.partial
                 path.send(answer(stream_id, responses.chunk(chunk) + data))
+
+    def _check(self, chunks: Sequence[Chunk]) -> None:
+        for chunk in chunks:
+            if chunk.handle != chunks[0].handle:
+                raise UsageError("files that are being written are read one at a time")
+            if chunk.length > MAX_CHUNK_BYTES:
+                reason = f"a chunk of {chunk.length} bytes; {MAX_CHUNK_BYTES} can be read at most"
+                raise TooLarge(reason)
+            if chunk.offset + chunk.length > self.size_bytes:
+                raise RootError(Code.IO_ERROR, f"{self.lfn}: a chunk ends past the end of the file")
 
     def _pieces(self, asked: Read | PgRead) -> Iterator[tuple[int, int, bool]]:
         """What is there of a range, piece by piece: offset, length, and whether it is the last.
