@@ -76,7 +76,9 @@ class RootDoor:
         self.is_writable: Callable[[str], bool] = lambda lfn: lfn.startswith(writable)
         self.reading = Reading(engine, disk, catalogue)
         self.writing = Writing(engine, uploads, changes)
-        self.looking = Looking(engine, disk, changes, default_checksum, version, self.is_writable)
+        self.looking = Looking(
+            engine, disk, changes, name_map, default_checksum, version, self.is_writable
+        )
         self.changing = Changing(changes)
         self.listener: Listener | None = None
         self._redirector = redirector

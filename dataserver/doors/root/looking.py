@@ -17,6 +17,7 @@ from xroot.texts import Location, StatText, cgi_values, space, vfs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from common.names import NameMap
     from common.root_server import Connection
     from dataserver.changing import Changing as Changes
     from dataserver.core.replica import Replica
@@ -39,6 +40,7 @@ class Looking:
         engine: Engine,
         disk: PoolDisk,
         changes: Changes,
+        names: NameMap,
         default_checksum: str,
         version: str,
         is_writable: Callable[[str], bool],
@@ -47,6 +49,7 @@ class Looking:
         self._engine = engine
         self._disk = disk
         self._changes = changes
+        self._names = names
         self._default_checksum = default_checksum
         self._version = version
         self._is_writable = is_writable
@@ -104,19 +107,24 @@ class Looking:
             case QueryType.CHECKSUM_CANCEL:
                 _answer(connection, stream_id, "")
             case QueryType.CHECKSUM:
-                lfn, cgi = _named(asked.text)
-                if not asked.text:
-                    lfn = handles.get(asked.handle).lfn
+                if asked.text:
+                    lfn, cgi = self._named(asked.text)
+                else:
+                    lfn, cgi = handles.get(asked.handle).lfn, ""
                 connection.spawn(stream_id, self._checksum(connection, stream_id, lfn, cgi))
             case QueryType.XATTR:
-                connection.spawn(
-                    stream_id, self._xattr(connection, stream_id, _named(asked.text)[0])
-                )
+                lfn, _ = self._named(asked.text)
+                connection.spawn(stream_id, self._xattr(connection, stream_id, lfn))
             case _:
                 reason = f"queries of kind {asked.kind} are not supported"
                 connection.fail(stream_id, Code.UNSUPPORTED, reason)
 
     # --- inside -------------------------------------------------------------------------
+
+    def _named(self, text: str) -> tuple[str, str]:
+        """The file that is asked about, and what is said besides. Raises NameRefused."""
+        path, _, cgi = text.partition("?")
+        return self._names.check_written(path), cgi
 
     def _stat(self, lfn: str) -> os.stat_result:
         fd = self._disk.open_replica(lfn)
@@ -197,11 +205,6 @@ class Looking:
             f'<statistics tod="{int(self._engine.now_s())}" ver="packhorse-{self._version}" '
             f'pgm="packhorse"><stats id="pool">{inner}</stats></statistics>'
         )
-
-
-def _named(text: str) -> tuple[str, str]:
-    path, _, cgi = text.partition("?")
-    return path, cgi
 
 
 def _answer(connection: Connection, stream_id: bytes, text: str) -> None:

@@ -65,6 +65,7 @@ def test_names_are_asked_about(calls: Calls, both: SideBySide) -> None:
     assert "stat /store/run/none 400 3011 " in said
     assert sum(line.startswith("dirlist") and "('small', (1000, 16))" in line for line in said) == 1
     assert any("adler32 ecb8cd15" in line for line in said)
+    assert said.count("query ok True") == 2
 
 
 def test_directories_are_listed(calls: Calls, alone: SideBySide) -> None:

@@ -178,6 +178,9 @@ def ask_of_names():
     tell("locate", system.locate("/store/run/none", 0)[0])
     tell("query", *system.query(QueryCode.CONFIG, "readv_iov_max"))
     tell("query", *system.query(QueryCode.CHECKSUM, "/store/run/small"))
+    for path in ("/store/run/small", "//store//run/small"):
+        status, answer = system.query(QueryCode.XATTR, path)
+        tell("query", status, b"oss.used=1000&" in (answer or b""))
     tell("query", system.query(QueryCode.OPAQUE, "x")[0])
     tell("statvfs", system.statvfs("/store")[0])
 
