@@ -135,6 +135,8 @@ def staging_site(
     quota: str = "2MB",
     statcmd: list[str] | None = STATCMD,
     packetizer: Mapping[str, object] | None = None,
+    root: Mapping[str, object] | None = None,
+    listcmd: list[str] | None = None,
     **redirector: object,
 ) -> Iterator[StagingSite]:
     """Runs such a site, with a packetizer if it is told how; nothing of it is left at the end."""
@@ -145,8 +147,10 @@ def staging_site(
         [Node(name, quota) for name in NODES],
         stagecmd=[str(script)],
         statcmd=statcmd,
+        mss={} if listcmd is None else {"listcmd": listcmd},
         redirector={"attempts": 3, "backoff": "50ms", **redirector},
         packetizer=packetizer,
+        root=root or {},
     )
     with running(cluster), cluster.connect() as site:
         until_joined(site, len(NODES))
