@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -157,6 +158,21 @@ async def test_a_wish_goes_with_its_client_unless_its_recall_runs(site: HeadSite
             await site.until_online(recall.lfn)
         assert len(node.recalls) == 2
         assert node.cancelled.empty()
+
+
+async def test_a_client_is_sent_to_its_own_host_first(site: HeadSite) -> None:
+    """It comes by loopback, so it is where the redirector is."""
+    away, here = node_of(site, "disk1", 2001), node_of(site, "disk2", 2002)
+    away.host, here.host = "elsewhere", socket.gethostname()
+    async with joined(away, here), RootClient(site.root_address) as client:
+        for node in (away, here):
+            node.publish(A, 10)
+        await site.until_online(A, copies=2)
+        found = [(await client.sent_to(open_to_read(A))).address for _ in range(6)]
+        assert set(found) == {here.root_address}
+        # Unless it came back from there.
+        again = await client.sent_to(open_to_read(A, "tried=here&triedrc=ioerr&ph.via=disk2"))
+        assert again.address == away.root_address
 
 
 async def test_a_client_that_comes_back_goes_to_another_holder(site: HeadSite) -> None:
