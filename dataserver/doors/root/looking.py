@@ -6,10 +6,11 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
-from common.errors import NotFound, UsageError
+from common.errors import UsageError
 from common.root_server import configuration, group_name, user_name
 from dataserver.checksum import algorithm_of
 from dataserver.doors.root.handles import ReadFile
+from dataserver.replicas import Replicas
 from xroot import responses
 from xroot.protocol import Code, QueryType, StatFlag
 from xroot.texts import Location, StatText, cgi_values, space, vfs
@@ -47,7 +48,7 @@ class Looking:
     ) -> None:
         """`default_checksum` is told of files whose stored one has no other algorithm."""
         self._engine = engine
-        self._disk = disk
+        self._replicas = Replicas(engine, disk)
         self._changes = changes
         self._names = names
         self._default_checksum = default_checksum
@@ -58,11 +59,7 @@ class Looking:
 
     async def stat(self, connection: Connection, stream_id: bytes, lfn: str) -> None:
         """What is known of a file. Raises NotFound."""
-        pool = self._engine.node.pool
-        replica = pool.get(lfn)
-        if replica is None or not self._engine.node.is_visible(lfn):
-            raise NotFound(f"{lfn} is not on this node")
-        found = await self._disk.readers.call(lambda: self._stat(lfn))
+        replica, found = await self._look(lfn)
         connection.send(responses.ok(stream_id, f"{self._text(replica, found)}\0".encode()))
 
     def stat_open(
@@ -126,12 +123,14 @@ class Looking:
         path, _, cgi = text.partition("?")
         return self._names.check_written(path), cgi
 
-    def _stat(self, lfn: str) -> os.stat_result:
-        fd = self._disk.open_replica(lfn)
+    async def _look(self, lfn: str) -> tuple[Replica, os.stat_result]:
+        """A replica, and its file. Raises NotFound, Damaged."""
+        replica, fd = await self._replicas.open(lfn, is_use=False)
         try:
-            return os.fstat(fd)
+            return replica, os.fstat(fd)
         finally:
             os.close(fd)
+            self._replicas.give_back(replica, is_use=False)
 
     def _text(self, replica: Replica, found: os.stat_result) -> StatText:
         flags = StatFlag.READABLE
@@ -163,10 +162,7 @@ class Looking:
 
     async def _xattr(self, connection: Connection, stream_id: bytes, lfn: str) -> None:
         """The fixed attributes that XRootD tells of every file."""
-        replica = self._engine.node.pool.get(lfn)
-        if replica is None or not self._engine.node.is_visible(lfn):
-            raise NotFound(f"{lfn} is not on this node")
-        found = await self._disk.readers.call(lambda: self._stat(lfn))
+        replica, found = await self._look(lfn)
         said = (
             f"oss.cgroup=public&oss.type=f&oss.used={replica.size_bytes}"
             f"&oss.mt={int(found.st_mtime)}&oss.ct={int(found.st_ctime)}"
