@@ -66,6 +66,9 @@ class Upload:
         self._answer: tuple[int, asyncio.Future[None]] | None = None
         self._asking = asyncio.Lock()
         self._problem: PackhorseError | None = None
+        self._streams = 0
+        self._streamed = asyncio.Event()
+        self._is_closing = False
         self._is_finishing = False
         self._unwanted = threading.Event()
         self._over = asyncio.Event()
@@ -113,6 +116,28 @@ class Upload:
         with self._or_nothing():
             await file.use(self._disk.writers, os.fsync)
 
+    @contextlib.contextmanager
+    def streaming(self) -> Iterator[None]:
+        """For as long as several writes make up one, whose data is with us: `finish` waits for
+        all of them. If it is broken off, something between them is missing.
+        """
+        self._streams += 1
+        try:
+            yield
+        except asyncio.CancelledError:
+            self._problem = self._problem or Refused(f"{self.lfn}: a write was broken off")
+            raise
+        finally:
+            self._streams -= 1
+            if not self._streams:
+                self._streamed.set()
+
+    async def until_streamed(self) -> None:
+        """Waits until no write is under way whose data is with us."""
+        while self._streams:
+            self._streamed.clear()
+            await self._streamed.wait()
+
     async def finish(
         self, expected_size: int | None = None, expected_checksum: Checksum | None = None
     ) -> None:
@@ -120,10 +145,12 @@ class Upload:
 
         Raises what kept it from that, and then nothing of it is left.
         """
-        if self._is_finishing:
+        if self._is_closing:
             raise UsageError(f"{self.lfn} is being closed already")
-        self._is_finishing = True
+        self._is_closing = True
         try:
+            await self.until_streamed()
+            self._is_finishing = True
             await self._verify(expected_size, expected_checksum)
         except PackhorseError as error:
             self.give_up(error)
@@ -142,7 +169,7 @@ class Upload:
 
         One that is being finished is left to that.
         """
-        if not self._is_finishing:
+        if not self._is_closing:
             self.give_up(Refused(f"{self.lfn}: its client gave it up"))
             await self._over.wait()
 

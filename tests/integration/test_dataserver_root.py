@@ -210,6 +210,7 @@ async def test_a_client_of_a_missing_file_is_sent_back(site: DataSite) -> None:
         assert there.address == "127.0.0.1:4094"
         assert there.cgi == "ph.gone=disk1&ph.via=disk0,disk1"
         site.replica(LFN).unlink()
+        assert (await client.sent_to(requests.Stat(LFN))).cgi == "ph.gone=disk1&ph.via=disk1"
         assert (await client.sent_to(open_to_read(LFN))).cgi == "ph.gone=disk1&ph.via=disk1"
         await site.redirector.until(lambda: not site.redirector.nodes["disk1"].replicas)
         for elsewhere in (requests.DirList("/store"), requests.MkDir("/store/my/d")):
@@ -294,6 +295,35 @@ async def test_a_file_is_there_when_it_is_closed(site: DataSite) -> None:
         assert found.flags == StatFlag.READABLE | StatFlag.WRITABLE
         asked = requests.Query(QueryType.CHECKSUM, MINE)
         assert await client.said(asked) == f"adler32 {zlib.adler32(CONTENT):08x}"
+        assert site.incoming() == []
+
+
+async def test_a_file_closed_too_early_has_all_that_was_sent_before(site: DataSite) -> None:
+    async with serving(site) as (_, client):
+        handle = await opened(client, requests.Open(MINE, "", NEW))
+        # Three pieces and a bit, none of which is on the disk when the close is heard.
+        writing = client.send(requests.Write(handle, 0, len(CONTENT)), CONTENT)
+        paging = client.send(
+            requests.PgWrite(
+                handle, len(CONTENT), len(pages.with_checksums(CONTENT, len(CONTENT)))
+            ),
+            pages.with_checksums(CONTENT, len(CONTENT)),
+        )
+        closing = client.send(requests.Close(handle))
+        assert (await client.next_of(writing)).status == Status.OK
+        assert (await client.next_of(paging)).status == Status.STATUS
+        assert (await client.next_of(closing)).status == Status.OK
+        assert site.replica(MINE).read_bytes() == 2 * CONTENT
+
+
+async def test_a_file_closed_before_its_last_page_was_bad_is_not_there(site: DataSite) -> None:
+    async with serving(site) as (_, client):
+        handle = await opened(client, requests.Open(MINE, "", NEW))
+        sent = bytearray(pages.with_checksums(CONTENT, 0))
+        sent[-1] ^= 1
+        client.send(requests.PgWrite(handle, 0, len(sent)), bytes(sent))
+        assert (await client.refused(requests.Close(handle)))[0] == Code.CHECKSUM_ERROR
+        assert not site.replica(MINE).exists()
         assert site.incoming() == []
 
 

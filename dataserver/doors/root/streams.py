@@ -2,13 +2,15 @@
 
 It is written piece by piece while the rest is on its way, and answered when all is written.
 A client that sends faster than the disk takes it is not read from meanwhile, however many
-writes it has under way, so a few pieces of each connection are in memory at most. Data for which nothing can be done
-any more is taken all the same, for the next request stands behind it.
+writes it has under way, so a few pieces of each connection are in memory at most. A file that
+is closed meanwhile waits for them. Data for which nothing can be done any more is taken all
+the same, for the next request stands behind it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from common.errors import PackhorseError
@@ -89,6 +91,7 @@ class Stream:
         self._connection = connection
         self._stream_id = stream_id
         self._places = list(reversed(places))
+        self._uploads = {upload for upload, _, _ in places}
         self._pieces = _Pieces(connection)
         connection.spawn(stream_id, self._write_all())
 
@@ -97,7 +100,10 @@ class Stream:
         self._pieces.put(piece.data, is_last=piece.last)
 
     async def _write_all(self) -> None:
-        try:
+        with ExitStack() as streams:
+            streams.callback(self._pieces.end)
+            for upload in self._uploads:
+                streams.enter_context(upload.streaming())
             error: PackhorseError | None = None
             is_last = False
             while not is_last:
@@ -106,8 +112,6 @@ class Stream:
                     error = await self._try_to_write(data)
             if error is not None:
                 raise error
-        finally:
-            self._pieces.end()
         self._connection.send(responses.ok(self._stream_id))
 
     async def _try_to_write(self, data: list[memoryview | bytes]) -> PackhorseError | None:
@@ -158,14 +162,15 @@ class PageStream:
 
     async def _write_all(self) -> None:
         try:
-            error: PackhorseError | RootError | None = None
-            is_last = False
-            while not is_last:
-                data, is_last = await self._pieces.take()
-                if error is None:
-                    error = await self._try_to_write(data)
-            if error is not None:
-                raise error
+            with self._file.upload.streaming():
+                error: PackhorseError | RootError | None = None
+                is_last = False
+                while not is_last:
+                    data, is_last = await self._pieces.take()
+                    if error is None:
+                        error = await self._try_to_write(data)
+                if error is not None:
+                    raise error
         finally:
             self._pieces.end()
         said = self._about_bad_pages()

@@ -194,10 +194,6 @@ class Writing:
 
     async def finish(self, file: WrittenFile) -> None:
         """Publishes a file, to its end, even if the client goes away meanwhile."""
-        if file.bad_pages:
-            self.abandon(file)
-            reason = f"{file.lfn}: {len(file.bad_pages)} pages came with wrong checksums"
-            raise RootError(Code.CHECKSUM_ERROR, reason)
         await asyncio.shield(self._keep(_publish(file)))
 
     def abandon(self, file: WrittenFile) -> None:
@@ -222,6 +218,12 @@ class Writing:
 
 
 async def _publish(file: WrittenFile) -> None:
+    # A client may close a file before it has heard of its last writes.
+    await file.upload.until_streamed()
+    if file.bad_pages:
+        await file.upload.abandon()
+        reason = f"{file.lfn}: {len(file.bad_pages)} pages came with wrong checksums"
+        raise RootError(Code.CHECKSUM_ERROR, reason)
     await file.upload.finish()
     await file.notes.keep()
 
