@@ -400,8 +400,10 @@ async def test_changes_go_to_the_holder(site: HeadSite) -> None:
             requests.FAttr(3, mine, "", (b"x",), (b"1",)),
         ):
             assert (await client.sent_to(asked)).address == node.root_address
-        code, text = await client.refused(requests.Rm("/store/user/tape"))
-        assert (code, "in the archive" in text) == (Code.NOT_AUTHORIZED, True)
+        for asked in (requests.Rm("/store/user/tape"), requests.Mv(mine, "/store/user/tape")):
+            code, text = await client.refused(asked)
+            assert (code, "in the archive" in text) == (Code.NOT_AUTHORIZED, True)
+        assert (await client.refused(requests.Mv(mine, "/store/x")))[0] == Code.NOT_AUTHORIZED
         assert (await client.refused(requests.Rm("/store/user/none")))[0] == Code.NOT_FOUND
         assert (await client.refused(requests.Rm("/store/elsewhere")))[0] == Code.NOT_AUTHORIZED
 

@@ -14,6 +14,7 @@ from xroot.requests import FAttr, Mv
 
 if TYPE_CHECKING:
     from common.root_server import Connection
+    from redirector.core.model import NodeAddress
     from redirector.doors.root.archive import ArchiveView
     from redirector.doors.root.listing import Listing
     from redirector.doors.root.naming import Names
@@ -63,10 +64,25 @@ class Changing:
         if not (isinstance(asked, FAttr) and asked.action in _READING):
             self._names.check_writable(lfn)
         node = self._opening.holder(connection, lfn, asked.cgi)
-        if node is not None:
-            connection.send(self._opening.redirect(stream_id, node))
-        else:
+        if node is None:
             connection.spawn(stream_id, self._explain_absence(lfn))
+        elif isinstance(asked, Mv):
+            target = self._names.file(asked.target)
+            self._names.check_writable(target)
+            connection.spawn(stream_id, self._send_to_rename(connection, stream_id, node, target))
+        else:
+            connection.send(self._opening.redirect(stream_id, node))
+
+    async def _send_to_rename(
+        self, connection: Connection, stream_id: bytes, node: NodeAddress, target: str
+    ) -> None:
+        """Data servers know of names that are taken in the pools, but not in the archive."""
+        found = await self._archive.look_up(target)
+        if found.is_directory:
+            raise AlreadyExists(f"{target} is a directory of the archive")
+        if found.is_there:
+            raise Refused(f"{target} is in the archive, where clients change nothing")
+        connection.send(self._opening.redirect(stream_id, node))
 
     async def _mkdir(
         self, connection: Connection, stream_id: bytes, directory: str, *, with_parents: bool
