@@ -45,7 +45,8 @@ def both(sites: SideBySide, tmp_path: Path) -> SideBySide:
 @pytest.fixture(scope="session")
 def one_server(sites: SideBySide) -> Iterator[SideBySide]:
     with WritableXrootd() as server:
-        server.write("/store/user/beacon", b"")
+        for lfn, content in {**FILES, "/store/user/beacon": b""}.items():
+            server.write(lfn, content)
         stock = Side("stock", server.port, (server.port,), server.data)
         yield SideBySide(sites.stock_cluster, sites.cluster, stock, sites.ours)
 
