@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test lint fuzz bench protos docs clean
+.PHONY: help setup clients demo test lint fuzz bench protos docs clean
 
 help:
 	@echo 'make demo    the main job, end to end, in about a minute'
 	@echo 'make test    every test'
+	@echo 'make clients ROOT and dask, for the tests that skip without them'
 	@echo 'make lint    ruff, mypy --strict, the layers of the house'
 	@echo 'make fuzz    a minute of looking for bytes that break root://; FUZZ_S=600 for ten'
 	@echo 'make bench   measurements, as ratios to peers in the same run'
@@ -23,6 +24,9 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[analysis]' --group test --group lint
 	@touch $@
+
+clients: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group analysts
 
 demo: $(READY)
 	@$(BIN)/python -m examples.demo
