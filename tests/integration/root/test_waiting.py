@@ -18,6 +18,7 @@ from tests.support.cluster import Cluster, Node, free_port, running, until_joine
 from tests.support.patience import eventually
 from tests.support.recorded_xrootd import WritableXrootd, is_installed
 from tests.support.root_client import RootClient, open_to_read, redirect_of
+from tests.support.side_by_side import IMPATIENT
 from tests.support.staging_site import StagingSite, content_of, staging_site
 from xroot import requests
 from xroot.protocol import Status
@@ -56,13 +57,18 @@ class Clients:
             ["xrdcp", "--silent", self.url(lfn), str(self.folder / name)],
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "XRD_LOGLEVEL": log},
+            env={**os.environ, **IMPATIENT, "XRD_LOGLEVEL": log},
         )
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Any command, run to its end."""
         return subprocess.run(
-            words, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=self.folder
+            words,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            cwd=self.folder,
+            env={**os.environ, **IMPATIENT},
         )
 
     def xrdfs(self, *words: str) -> str:
