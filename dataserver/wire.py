@@ -152,6 +152,7 @@ def examined(query_id: int, files: Iterable[ArchiveFile], *, last: bool) -> pb.N
                     reason=one.reason,
                     mtime_unix_s=one.mtime_s or 0.0,
                     is_directory=one.is_directory,
+                    is_beyond_asking=one.is_beyond_asking,
                 )
                 for one in files
             ],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dataserver.archive.commanded import ListCommand, StageCommand, StatCommand
 from dataserver.archive.lister import Lister
-from dataserver.archive.model import ArchiveFile, Presence
+from dataserver.archive.model import beyond_asking
 from dataserver.archive.mounted import MountedArchive
 from dataserver.archive.mounted_lister import MountedLister
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from common.config.mss import MssConfig
     from common.names import NameMap
     from dataserver.archive.lister import ArchiveLister
-    from dataserver.archive.model import Fetched, Listing
+    from dataserver.archive.model import ArchiveFile, Fetched, Listing
 
 
 class Archive:
@@ -64,7 +64,7 @@ class Archive:
         if self._examiner is not None:
             return await self._examiner.examine(lfns)
         reason = "the site has no statcmd, so its archive cannot be asked"
-        return [ArchiveFile(lfn, Presence.UNKNOWN, reason=reason) for lfn in lfns]
+        return [beyond_asking(lfn, reason) for lfn in lfns]
 
     async def list_directory(self, lfn: str) -> Listing:
         """What the archive has in a directory of the name space; `/` is the top.

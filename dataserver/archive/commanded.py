@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from common.command import CommandSpec, ErrorClass, Failure, render_argv, run_command
 from common.errors import NameRefused, UsageError
 from dataserver.archive.answers import understand_file, understand_listing
-from dataserver.archive.model import ArchiveFile, Fetched, Listing, Presence
+from dataserver.archive.model import ArchiveFile, Fetched, Listing, Presence, beyond_asking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,7 +106,7 @@ class StatCommand:
         try:
             source = self.names.archive_name(lfn)
         except NameRefused as error:
-            return ArchiveFile(lfn, Presence.UNKNOWN, reason=str(error))
+            return beyond_asking(lfn, str(error))
         values = {"source": source, "lfn": lfn, "target": "", "size": None}
         spec = CommandSpec(
             argv=render_argv(self.template, values),

@@ -28,6 +28,7 @@ class ArchiveFile:
     `size_bytes`, `checksum` and `mtime_s` (Unix time) are None where nobody told.
     `reason` is one line saying why the file is not there, or what about it is not known.
     A directory is NOT_THERE as a file, so nobody stages it, and `is_directory`.
+    `is_beyond_asking`: UNKNOWN for good, for the site has no way to ask about this name.
     """
 
     lfn: str
@@ -37,6 +38,12 @@ class ArchiveFile:
     reason: str = ""
     mtime_s: float | None = None
     is_directory: bool = False
+    is_beyond_asking: bool = False
+
+
+def beyond_asking(lfn: str, reason: str) -> ArchiveFile:
+    """What is told of a name about which the site has no way to ask."""
+    return ArchiveFile(lfn, Presence.UNKNOWN, reason=reason, is_beyond_asking=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from common.errors import NameRefused
 from common.units import format_duration
 from dataserver.archive.copier import Copy, CopyError, class_of, reason_of
 from dataserver.archive.daemon import DaemonThreads
-from dataserver.archive.model import ArchiveFile, Fetched, Presence
+from dataserver.archive.model import ArchiveFile, Fetched, Presence, beyond_asking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -106,7 +106,7 @@ class MountedArchive:
             rule, source = self._names.explain(lfn)
             status = Path(source).stat()
         except NameRefused as error:
-            return ArchiveFile(lfn, Presence.UNKNOWN, reason=str(error))
+            return beyond_asking(lfn, str(error))
         except OSError as error:
             reason = reason_of(error, source)
             if class_of(error) is not ErrorClass.NOT_FOUND:

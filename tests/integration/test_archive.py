@@ -262,6 +262,7 @@ async def test_a_statcmd_that_fails_leaves_the_file_unknown(
     (found,) = await archive.examine([LFN])
     assert found.presence is Presence.UNKNOWN
     assert found.reason != ""
+    assert not found.is_beyond_asking
 
 
 async def test_without_a_statcmd_nothing_is_known_of_a_site_with_a_script(store: Path) -> None:
@@ -270,6 +271,7 @@ async def test_without_a_statcmd_nothing_is_known_of_a_site_with_a_script(store:
     (found,) = await archive.examine([LFN])
     assert found.presence is Presence.UNKNOWN
     assert "no statcmd" in found.reason
+    assert found.is_beyond_asking
 
 
 async def test_a_name_that_cannot_be_in_the_archive_is_unknown(
@@ -278,6 +280,7 @@ async def test_a_name_that_cannot_be_in_the_archive_is_unknown(
     archive = archive_of(store, "builtin", [script("echo '{}'"), "{lfn}"])
     outside, inside = await archive.examine(["/elsewhere/a", LFN])
     assert outside.presence is Presence.UNKNOWN
+    assert outside.is_beyond_asking
     assert inside.presence is Presence.THERE
 
 

@@ -273,6 +273,22 @@ async def test_what_exists_is_not_made_anew(site: HeadSite) -> None:
         assert (await client.refused(update))[0] == Code.NOT_FOUND
 
 
+async def test_nothing_is_made_while_the_archive_that_may_have_it_cannot_be_asked(
+    site: HeadSite,
+) -> None:
+    held, new = "/store/user/held", "/store/user/new"
+    node = node_of(site, "disk1", archive={})
+    async with joined(node), RootClient(site.root_address) as client:
+        node.publish(held, 10)
+        await site.until_online(held)
+        node.archive_trouble = "robot on strike"
+        for asked in (requests.Open(new, "", NEW), requests.Mv(held, new)):
+            code, text = await client.refused(asked)
+            assert (code, "robot on strike" in text) == (Code.OVERLOADED, True)
+        node.archive_trouble = ""
+        assert (await client.sent_to(requests.Open(new, "", NEW))).address == node.root_address
+
+
 # --- looking --------------------------------------------------------------------------
 
 
@@ -465,6 +481,9 @@ async def test_cancel_ends_what_nobody_else_wants(site: HeadSite) -> None:
             cancelled = await node.cancelled.get()
         assert cancelled.recall_id == recalls[A].recall_id
         assert node.cancelled.empty()
+        node.archive = {A: 1}
+        (one,) = await told_of(client, mine, A)
+        assert (one["on_tape"], one["error_text"]) == (True, "cancelled")
 
 
 async def test_evict_frees_the_disk(site: HeadSite) -> None:

@@ -61,6 +61,8 @@ class FakeNode:
         self.examined: list[str] = []
         self.listed: list[str] = []
         self.used: list[str] = []
+        #: Why the archive cannot be asked now, if so.
+        self.archive_trouble = ""
         self.error: PackhorseError | None = None
         self.in_service = asyncio.Event()
         self.gone = asyncio.Event()
@@ -298,8 +300,11 @@ class FakeNode:
             self.say(pb.NodeMessage(examined=examined))
 
     def _in_archive(self, lfn: str) -> pb.ArchiveFile:
+        unknown = pb.ArchiveFile.PRESENCE_UNKNOWN
+        if self.archive_trouble:
+            return pb.ArchiveFile(lfn=lfn, presence=unknown, reason=self.archive_trouble)
         if self.archive is None:
-            return pb.ArchiveFile(lfn=lfn, presence=pb.ArchiveFile.PRESENCE_UNKNOWN)
+            return pb.ArchiveFile(lfn=lfn, presence=unknown, is_beyond_asking=True)
         if lfn not in self.archive:
             return pb.ArchiveFile(
                 lfn=lfn,

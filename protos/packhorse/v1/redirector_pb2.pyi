@@ -1897,6 +1897,7 @@ class ArchiveFile(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MTIME_UNIX_S_FIELD_NUMBER: _builtins.int
     IS_DIRECTORY_FIELD_NUMBER: _builtins.int
+    IS_BEYOND_ASKING_FIELD_NUMBER: _builtins.int
     lfn: _builtins.str
     presence: Global___ArchiveFile.Presence.ValueType
     size_bytes: _builtins.int
@@ -1906,6 +1907,8 @@ class ArchiveFile(_message.Message):
     """0: unknown"""
     is_directory: _builtins.bool
     """there, but not a file: nothing that could be staged"""
+    is_beyond_asking: _builtins.bool
+    """unknown, for the site has no way to ask about this name"""
     @_builtins.property
     def checksum(self) -> _types_pb2.Checksum: ...
     def __init__(
@@ -1918,10 +1921,11 @@ class ArchiveFile(_message.Message):
         reason: _builtins.str = ...,
         mtime_unix_s: _builtins.float = ...,
         is_directory: _builtins.bool = ...,
+        is_beyond_asking: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "is_directory", b"is_directory", "lfn", b"lfn", "mtime_unix_s", b"mtime_unix_s", "presence", b"presence", "reason", b"reason", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "is_beyond_asking", b"is_beyond_asking", "is_directory", b"is_directory", "lfn", b"lfn", "mtime_unix_s", b"mtime_unix_s", "presence", b"presence", "reason", b"reason", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, NamedTuple
 
+from common.errors import AlreadyExists, Refused, Unreachable
 from protos.packhorse.v1 import redirector_pb2 as pb
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ NOT_THERE = pb.ArchiveFile.PRESENCE_NOT_THERE
 class Archived(NamedTuple):
     """What the archive says of one name. `size_bytes` 0 and `mtime_s` 0: unknown.
 
-    `reason` says why it is not known whether the file is there.
+    `reason` says why it is not known whether the file is there; `may_be_there` that it could
+    be: there is a way to ask, but asking failed.
     """
 
     is_there: bool = False
@@ -31,6 +33,7 @@ class Archived(NamedTuple):
     mtime_s: int = 0
     checksum: tuple[str, str] | None = None
     reason: str = ""
+    may_be_there: bool = False
 
 
 class ArchiveView:
@@ -43,10 +46,22 @@ class ArchiveView:
         """What the archive says of one name."""
         return (await self.look_up_all([lfn]))[lfn]
 
+    async def check_free(self, lfn: str) -> None:
+        """Raises AlreadyExists or Refused if the archive has something of this name, and
+        Unreachable if it cannot be asked: what it has must never get a second content.
+        """
+        found = await self.look_up(lfn)
+        if found.is_directory:
+            raise AlreadyExists(f"{lfn} is a directory of the archive")
+        if found.is_there:
+            raise Refused(f"{lfn} is in the archive, where clients change nothing")
+        if found.may_be_there:
+            raise Unreachable(f"{lfn} may be in the archive, which cannot be asked: {found.reason}")
+
     async def look_up_all(self, lfns: Sequence[str]) -> dict[str, Archived]:
         """What it says of many, by name."""
         found: dict[str, Archived] = {
-            lfn: Archived(reason="nobody could ask the archive") for lfn in lfns
+            lfn: Archived(reason="nobody could ask the archive", may_be_there=True) for lfn in lfns
         }
         async with aclosing(self._questions.examine(list(found))) as pieces:
             async for files in pieces:
@@ -56,6 +71,7 @@ class ArchiveView:
 
 def _archived(file: pb.ArchiveFile) -> Archived:
     checksum = None
+    is_known = file.presence in (THERE, NOT_THERE)
     if file.checksum.algorithm:
         checksum = (file.checksum.algorithm, file.checksum.value)
     return Archived(
@@ -64,5 +80,6 @@ def _archived(file: pb.ArchiveFile) -> Archived:
         size_bytes=file.size_bytes,
         mtime_s=int(file.mtime_unix_s),
         checksum=checksum,
-        reason="" if file.presence in (THERE, NOT_THERE) else file.reason,
+        reason="" if is_known else file.reason,
+        may_be_there=not is_known and not file.is_beyond_asking,
     )

@@ -77,11 +77,7 @@ class Changing:
         self, connection: Connection, stream_id: bytes, node: NodeAddress, target: str
     ) -> None:
         """Data servers know of names that are taken in the pools, but not in the archive."""
-        found = await self._archive.look_up(target)
-        if found.is_directory:
-            raise AlreadyExists(f"{target} is a directory of the archive")
-        if found.is_there:
-            raise Refused(f"{target} is in the archive, where clients change nothing")
+        await self._archive.check_free(target)
         connection.send(self._opening.redirect(stream_id, node))
 
     async def _mkdir(

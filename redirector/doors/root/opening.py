@@ -171,11 +171,7 @@ class Opening:
         """Raises what speaks against making a file of this name."""
         if self._runner.head.is_directory(lfn):
             raise AlreadyExists(f"{lfn} is a directory")
-        found = await self._archive.look_up(lfn)
-        if found.is_directory:
-            raise AlreadyExists(f"{lfn} is a directory of the archive")
-        if found.is_there:
-            raise Refused(f"{lfn} is in the archive, where clients change nothing")
+        await self._archive.check_free(lfn)
         if not options & (OpenFlag.NEW | OpenFlag.DELETE):
             raise NotFound(f"{lfn} does not exist")
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from redirector.runner import Runner
     from xroot.requests import Prepare
 
+#: What the archive need not be asked about.
+_SURELY_THERE = (RequestFileState.WAITING, RequestFileState.DONE)
+
 
 class Preparing:
     """Answers kXR_prepare, and queries about it."""
@@ -78,8 +81,10 @@ class Preparing:
         except NotFound:
             known = False
         names = {path: self._lfn_or_none(path) for path in paths or files}
+        # A whole request may be large: nobody is asked about files that were not named.
+        told_of = {lfn for lfn, file in files.items() if not paths or file.state in _SURELY_THERE}
         unknown = [
-            lfn for lfn in names.values() if lfn and lfn not in files and not self._is_online(lfn)
+            lfn for lfn in names.values() if lfn and lfn not in told_of and not self._is_online(lfn)
         ]
         archived = await self._archive.look_up_all(unknown) if unknown else {}
         told = [

@@ -111,8 +111,8 @@ class Querying:
     def _checksum(self, connection: Connection, stream_id: bytes, text: str) -> None:
         path, _, cgi = text.partition("?")
         lfn = self._names.file(path)
-        wanted = cgi_values(cgi).get("cks.type", "")
-        if wanted and wanted.lower() not in CHECKSUMS:
+        wanted = cgi_values(cgi).get("cks.type", "").lower()
+        if wanted and wanted not in CHECKSUMS:
             raise RootError(Code.SERVER_ERROR, f"{wanted} checksums are not supported")
         node = self._opening.holder(connection, lfn, cgi)
         if node is not None:
