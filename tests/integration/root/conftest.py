@@ -27,7 +27,7 @@ FILES = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SideBySide]:
     if missing := lacking():
         pytest.skip(f"not installed: {missing}")
@@ -42,7 +42,7 @@ def both(sites: SideBySide, tmp_path: Path) -> SideBySide:
     return sites
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def one_server(sites: SideBySide) -> Iterator[SideBySide]:
     with WritableXrootd() as server:
         for lfn, content in {**FILES, "/store/user/beacon": b""}.items():

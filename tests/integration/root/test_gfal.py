@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PYTHON = "/usr/bin/python3"
 TIMEOUT_S = 60.0
 WRITABLE = "/store/user"
+#: What it cannot tell of is not there, says its exit code.
+STATCMD = ["sh", "-c", """stat --printf '{{"size": %s}}' "$0" || exit 66""", "{source}"]
 #: It asks after one second, two, four and so on.
 POLLING = ("--polling-timeout", "30")
 
@@ -79,6 +81,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StagingSi
     port = free_port()
     with staging_site(
         tmp_path_factory.mktemp("gfal"),
+        statcmd=STATCMD,
         root={"writable": [WRITABLE]},
         root_listen=f"127.0.0.1:{port}",
     ) as site:
