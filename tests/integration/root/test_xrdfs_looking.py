@@ -292,3 +292,12 @@ def test_a_prepare_that_makes_no_sense_is_refused(both: SideBySide, asked: str, 
 @pytest.mark.parametrize(("asked", "code"), [("explain", 50), ("help", 0), ("nonsense", 50)])
 def test_xrdfs_itself_is_the_same(both: SideBySide, asked: str, code: int) -> None:
     both("xrdfs", "{host}", asked, code=code)
+
+
+def test_a_session_goes_from_directory_to_directory(both: SideBySide) -> None:
+    said = (
+        "cd /store/run\npwd\nls\nstat small\ncd sub/deep\nls\ncat three\ncd ../none\nls ..\nexit\n"
+    )
+    told = both("xrdfs", "{host}", stdin=said.encode())
+    assert "Size:   1000" in told
+    assert "/store/run/sub/deep/three" in told
