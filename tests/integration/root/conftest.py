@@ -24,6 +24,8 @@ FILES = {
     "/store/run/sub/one": b"one\n",
     "/store/run/sub/two": b"two" * 5000,
     "/store/run/sub/deep/three": b"3",
+    # To be staged and evicted, so that the others stay where they are.
+    "/store/staged/file": b"staged",
 }
 
 

@@ -277,7 +277,8 @@ def test_a_file_without_attributes_has_none(both: SideBySide, asked: str, code: 
 @pytest.mark.parametrize("options", ["-s", "-s -p 2", "-s -f", "-w", "-s -c", "-e"])
 def test_prepare_is_accepted(both: SideBySide, options: str) -> None:
     """Its id is each server's own."""
-    stock, ours = both.apart("xrdfs", "{host}", "prepare", *options.split(), f"{RUN}/small")
+    asked = ("prepare", *options.split(), "/store/staged/file")
+    stock, ours = both.apart("xrdfs", "{host}", *asked)
     assert (stock.code, ours.code) == (0, 0)
     assert bool(stock.stdout.strip()) == bool(ours.stdout.strip())
 
