@@ -298,12 +298,14 @@ class DataServerService:
             lambda: link.root_address,
         )
         limits = DoorLimits(root.max_connections, root.max_requests, root.idle_timeout)
-        door.listener = Listener(door, limits, disk.senders.call)
-        address = door.listener.open(config.root_listen)
+        listener = Listener(door, limits, disk.senders.call)
+        address = listener.open(config.root_listen)
+        # In the opposite order: first every connection ends.
         self._closing.push_async_callback(door.stop)
+        self._closing.push_async_callback(listener.stop)
         self._root_address = config.root_advertise or public_address(address)
         door.looking.address = self._root_address
-        self._spawn(tasks, "root door", door.listener.watch())
+        self._spawn(tasks, "root door", listener.watch())
 
     def _spawn(self, tasks: NamedTasks, what: str, work: Any) -> None:
         task = tasks.spawn(f"{self.name}: {what}", work, endless=True)

@@ -139,7 +139,7 @@ class RedirectorService:
         config = self._root_config
         door = RootDoor(runner, questions, history, self._names, config, self._version)
         limits = DoorLimits(config.max_connections, config.max_requests, config.idle_timeout)
-        self._root = door.listener = Listener(door, limits)
+        self._root = Listener(door, limits)
         address = self._root.open(listen)
         door.looking.address = self._config.root_advertise or public_address(address)
         self.root_address = door.looking.address

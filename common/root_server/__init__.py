@@ -2,6 +2,7 @@
 
     listener     takes connections in, bounds their number, and ends those that sleep
     connection   one client's socket: requests in, answers out, neither without bound
+    sessions     how clients find their sessions again
     sender       sends down a socket, by the event loop or by a thread
     outbox       what is still to be sent down a connection, files among it
     parts        parts of files that are to be sent, and the files they are of

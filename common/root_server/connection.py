@@ -27,7 +27,7 @@ from xroot import responses
 from xroot.decoder import Data, RequestDecoder
 from xroot.errors import ProtocolError
 from xroot.protocol import Code
-from xroot.requests import Unknown
+from xroot.requests import Bind, EndSession, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from common.root_server.outbox import Outcome
     from common.root_server.parts import FilePart, OnePart
+    from common.root_server.sessions import Sessions
     from xroot.decoder import Handshake, Item
     from xroot.requests import Message
     from xroot.session import Session
@@ -86,6 +87,7 @@ class Connection:
         "_reading",
         "_room",
         "_sender",
+        "_sessions",
         "_socket",
         "_tasks",
         "_unheard",
@@ -106,6 +108,7 @@ class Connection:
         scratch: memoryview,
         in_thread: Callable[[Callable[[], Outcome]], asyncio.Future[Outcome]],
         max_requests: int,
+        sessions: Sessions,
         on_gone: Callable[[Connection], None],
     ) -> None:
         """`peer` is the client's IP address; `on_gone` is called once, when nothing is left."""
@@ -124,6 +127,7 @@ class Connection:
         self._sender = Sender(sock, scratch, in_thread, self._look_at_pace, self.abort)
         self._room: Room | None = None
         self._max_requests = max_requests
+        self._sessions = sessions
         self._on_gone = on_gone
         self._tasks: set[asyncio.Task[None]] = set()
         self._holds = 0
@@ -349,8 +353,8 @@ class Connection:
         self._wants_data = answer is None
         if answer is not None:
             self._sender.outbox.put(answer)
-        elif isinstance(message, Unknown):
-            self.fail(stream_id, Code.UNSUPPORTED, f"request {message.code} is not supported")
+        elif isinstance(message, (Bind, EndSession, Unknown)):
+            self._answer(stream_id, message)
         else:
             try:
                 self.client.request(stream_id, message)  # type: ignore[arg-type]
@@ -361,6 +365,16 @@ class Connection:
                 self._wants_data = False
                 log.exception("a request from %s failed", self.peer)
                 self._fail_oddly(stream_id)
+
+    def _answer(self, stream_id: bytes, message: Bind | EndSession | Unknown) -> None:
+        """Answers what is no door's affair."""
+        match message:
+            case Bind():
+                self._sessions.bind(self, stream_id, message.session_id)
+            case EndSession():
+                self._sessions.end(self, stream_id, message.session_id)
+            case Unknown():
+                self.fail(stream_id, Code.UNSUPPORTED, f"request {message.code} is not supported")
 
     # --- the pace ---------------------------------------------------------------------
 

@@ -16,8 +16,8 @@ from common.address import split_address
 from common.errors import ConfigError
 from common.root_server.connection import Connection
 from common.root_server.outbox import new_scratch
-from xroot import responses
-from xroot.protocol import MAX_PATHS, SESSION_ID_BYTES, Code
+from common.root_server.sessions import Sessions
+from xroot.protocol import SESSION_ID_BYTES
 from xroot.session import Session, Stage
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Listener:
         self._sockets: list[socket.socket] = []
         # In the order they came. A connection is among them until nothing is left of it.
         self._connections: dict[Connection, None] = {}
-        self._sessions: dict[bytes, Connection] = {}
+        self._sessions = Sessions()
         self._all_gone: asyncio.Future[None] | None = None
         self._refused = _Counted(
             "%d connections were refused so far: %d at a time (max_connections)"
@@ -170,32 +170,6 @@ class Listener:
             self._all_gone = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._all_gone], timeout=limit_s)
 
-    # --- sessions, for clients ------------------------------------------------------------
-
-    def bind(self, connection: Connection, stream_id: bytes, session_id: bytes) -> None:
-        """Makes a connection one more of a session, and answers its client."""
-        session = self._sessions.get(session_id)
-        if session is None or session.is_closed or session.session.stage is not Stage.LOGGED_IN:
-            connection.fail(stream_id, Code.NOT_FOUND, "there is no such session")
-            return
-        free = next((one for one in range(1, MAX_PATHS + 1) if one not in session.paths), None)
-        if free is None:
-            connection.fail(stream_id, Code.OVERLOADED, "this session has too many connections")
-            return
-        session.add_path(free, connection)
-        connection.session.bind()
-        connection.send(responses.ok(stream_id, bytes([free])))
-
-    def end_session(self, connection: Connection, stream_id: bytes, session_id: bytes) -> None:
-        """Forgets a session its client has lost; there may be none any more.
-
-        Whoever knows the session's id is its client, even if it comes by another network now.
-        """
-        lost = self._sessions.get(session_id)
-        if lost is not None and lost is not connection:
-            lost.abort()
-        connection.send(responses.ok(stream_id))
-
     # --- taking in --------------------------------------------------------------------------
 
     def _listen_on(self, listening: socket.socket) -> None:
@@ -244,11 +218,12 @@ class Listener:
             self._scratch,
             self._in_thread,
             self._limits.max_requests,
+            self._sessions,
             self._forget,
         )
         connection.client = self._door.welcome(connection)
         self._connections[connection] = None
-        self._sessions[session.session_id] = connection
+        self._sessions.add(connection)
         connection.start()
 
     def _make_way(self) -> bool:
@@ -263,7 +238,7 @@ class Listener:
 
     def _forget(self, connection: Connection) -> None:
         del self._connections[connection]
-        self._sessions.pop(connection.session.session_id, None)
+        self._sessions.forget(connection)
         if self._all_gone is not None and not self._connections and not self._all_gone.done():
             self._all_gone.set_result(None)
 

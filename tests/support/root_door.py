@@ -78,7 +78,6 @@ class FakeDoor:
         self.gate = asyncio.Event()
         self.files: list[ServedFile] = []
         self.clients: list[FakeClient] = []
-        self.listener: Listener | None = None
         self.in_threads = 0
         self._threads = ThreadPoolExecutor(4)
 
@@ -130,7 +129,7 @@ class FakeClient:
         """Answers a request."""
         assert not self.times_gone
         self.heard += 1
-        connection, door = self.connection, self._door
+        connection = self.connection
         match message:
             case requests.Stat():
                 connection.send(responses.ok(stream_id, message.path.encode()))
@@ -164,12 +163,6 @@ class FakeClient:
                 connection.abort()
                 connection.spawn(stream_id, self._open(stream_id, "too late"))
                 connection.send(responses.ok(stream_id))
-            case requests.Bind():
-                assert door.listener is not None
-                door.listener.bind(connection, stream_id, message.session_id)
-            case requests.EndSession():
-                assert door.listener is not None
-                door.listener.end_session(connection, stream_id, message.session_id)
             case _:
                 raise AssertionError(message)
 
@@ -246,7 +239,7 @@ async def serving(
     """Opens such a door. At the end everything has been let go of, exactly once."""
     door = FakeDoor()
     limits = DoorLimits(max_connections, max_requests, idle_timeout_s)
-    listener = door.listener = Listener(door, limits, door.in_thread)
+    listener = Listener(door, limits, door.in_thread)
     try:
         yield Site(door, listener, listener.open(address))
     finally:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from common.config.root import RootConfig
     from common.names import NameMap
-    from common.root_server import Connection, Listener
+    from common.root_server import Connection
     from dataserver.catalogue import Catalogue
     from dataserver.changing import Changing as Changes
     from dataserver.disk import PoolDisk
@@ -80,7 +80,6 @@ class RootDoor:
             engine, disk, changes, name_map, default_checksum, version, self.is_writable
         )
         self.changing = Changing(changes)
-        self.listener: Listener | None = None
         self._redirector = redirector
         self.node = engine.name
 
@@ -94,9 +93,7 @@ class RootDoor:
         return RootClient(self, connection)
 
     async def stop(self) -> None:
-        """Ends every connection, and waits for what is being published or forgotten."""
-        if self.listener is not None:
-            await self.listener.stop()
+        """Waits for what is being published or forgotten, once no client is left."""
         await self.writing.stop()
 
 
@@ -129,8 +126,6 @@ class RootClient:
             requests.Mv: self._mv,
             requests.Chmod: self._chmod,
             requests.FAttr: self._fattr,
-            requests.Bind: self._bind,
-            requests.EndSession: self._end_session,
         }
 
     def request(self, stream_id: bytes, message: Message) -> None:
@@ -289,14 +284,6 @@ class RootClient:
             raise RootError(
                 Code.UNSUPPORTED, f"{type(message).__name__.lower()} is not supported here"
             )
-
-    def _bind(self, stream_id: bytes, asked: requests.Bind) -> None:
-        assert self._door.listener is not None, "connections come by a listener"
-        self._door.listener.bind(self._connection, stream_id, asked.session_id)
-
-    def _end_session(self, stream_id: bytes, asked: requests.EndSession) -> None:
-        assert self._door.listener is not None, "connections come by a listener"
-        self._door.listener.end_session(self._connection, stream_id, asked.session_id)
 
     def _file(self, path: str) -> str:
         return self._door.names.check_written(path)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from common.config.root import RootConfig
     from common.names import NameMap
-    from common.root_server import Connection, Listener
+    from common.root_server import Connection
     from redirector.questions import Questions
     from redirector.runner import Runner
     from redirector.store.history import History
@@ -58,7 +58,6 @@ class RootDoor:
         )
         querying = Querying(runner, names, opening, self.looking, archive, preparing, version)
         changing = Changing(runner, names, opening, archive, listing)
-        self.listener: Listener | None = None
         self.open = opening.open
         self.answers: dict[type, Callable[[Connection, bytes, Any], None]] = {
             requests.Stat: self.looking.stat,
@@ -74,23 +73,11 @@ class RootDoor:
             requests.Chmod: changing.change_file,
             requests.Truncate: changing.change_file,
             requests.FAttr: changing.change_file,
-            requests.Bind: self._bind,
-            requests.EndSession: self._end_session,
         }
 
     def welcome(self, connection: Connection) -> RootClient:
         """Whoever answers this connection's requests."""
         return RootClient(self, connection)
-
-    def _bind(self, connection: Connection, stream_id: bytes, asked: requests.Bind) -> None:
-        assert self.listener is not None, "connections come by a listener"
-        self.listener.bind(connection, stream_id, asked.session_id)
-
-    def _end_session(
-        self, connection: Connection, stream_id: bytes, asked: requests.EndSession
-    ) -> None:
-        assert self.listener is not None, "connections come by a listener"
-        self.listener.end_session(connection, stream_id, asked.session_id)
 
 
 class RootClient:
