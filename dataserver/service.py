@@ -92,6 +92,7 @@ class DataServerService:
         self._mss = mss
         self._names = names
         self._root = root if root is not None else RootConfig.model_validate({})
+        self._writable = Writable(names, self._root.writable)
         self._version = version
         self._address = ""
         #: HOST:PORT where clients read its files by root://; "" if they cannot.
@@ -261,15 +262,14 @@ class DataServerService:
         algorithm: str | None,
     ) -> None:
         """Makes what doors call for clients who write, rename and remove."""
-        writable = Writable(self._names, self._root.writable)
         claims = Claims(engine, link, self._config.redirector, self._boot_epoch)
         self._uploads = Uploads(
-            engine, disk, catalogue, replicas, claims, link, writable, algorithm
+            engine, disk, catalogue, replicas, claims, link, self._writable, algorithm
         )
-        attributes = Attributes(engine, catalogue, writable)
+        attributes = Attributes(engine, catalogue, self._writable)
         summing = Summing(engine, disk, catalogue, replicas)
         self._changing = Changing(
-            engine, disk, catalogue, replicas, link, writable, attributes, summing
+            engine, disk, catalogue, replicas, link, self._writable, attributes, summing
         )
         # In the opposite order: no upload waits for the redirector's answer any more.
         self._closing.push_async_callback(self._uploads.stop)
@@ -292,7 +292,8 @@ class DataServerService:
             self.uploads,
             self.changing,
             self._names,
-            root,
+            self._writable,
+            root.max_open_files,
             "adler32" if config.checksum == "none" else config.checksum,
             self._version,
             lambda: link.root_address,

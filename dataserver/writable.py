@@ -20,9 +20,13 @@ class Writable:
         self._names = names
         self._directories = tuple(map(normalise_prefix, directories))
 
+    def is_writable(self, name: str) -> bool:
+        """Whether clients may change a file of this name, which is normalised."""
+        return name.startswith(self._directories)
+
     def check(self, lfn: str) -> str:
         """The name normalised. Raises NameRefused; Refused if it is not for clients to change."""
         name = self._names.check(lfn)
-        if not name.startswith(self._directories):
+        if not self.is_writable(name):
             raise Refused(f"{name} is not in a directory where clients may write")
         return name

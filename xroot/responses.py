@@ -55,6 +55,11 @@ def ok(stream_id: bytes, body: bytes = b"") -> bytes:
     return _HEADER.pack(stream_id, 0, len(body)) + body
 
 
+def text(stream_id: bytes, said: object) -> bytes:
+    """Done; here is what was asked for, in words, which a NUL ends."""
+    return ok(stream_id, f"{said}\0".encode())
+
+
 def partial(stream_id: bytes, body: bytes) -> bytes:
     """Some of what was asked for; more follows."""
     return _HEADER.pack(stream_id, Status.OKSOFAR, len(body)) + body

@@ -7,13 +7,14 @@
     outbox       what is still to be sent down a connection, files among it
     parts        parts of files that are to be sent, and the files they are of
     room         room for what is going to be sent
-    answers      errors of ours as clients of root:// are told them
+    answers      what both servers tell alike: errors of ours, how they are configured
+    hints        what clients say behind a name: where they have been, what they will write
     owners       names of users and groups, as listings show them
 
 The wire format itself is `xroot`'s; what is answered is the door's.
 """
 
-from common.root_server.answers import CHECKSUMS, RootError, configuration, error_code
+from common.root_server.answers import CHECKSUMS, RootError, configuration, error_code, statistics
 from common.root_server.connection import Client, Connection
 from common.root_server.listener import Door, DoorLimits, Listener
 from common.root_server.owners import group_name, own_names, user_name
@@ -33,5 +34,6 @@ __all__ = [
     "error_code",
     "group_name",
     "own_names",
+    "statistics",
     "user_name",
 ]

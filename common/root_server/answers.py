@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+from xml.sax.saxutils import escape
 
 from common.errors import (
     AlreadyExists,
@@ -27,6 +28,8 @@ from xroot.protocol import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from common.errors import PackhorseError
 
 
@@ -80,3 +83,12 @@ def configuration(asked: str, *, role: str, version: str) -> str:
         "xattr": "1",
     }
     return "".join(f"{values.get(word, word)}\n" for word in asked.split())
+
+
+def statistics(of: str, figures: Mapping[str, int], *, now_s: float, version: str) -> str:
+    """A few figures in the frame that XRootD's monitoring tools read. `now_s` is Unix time."""
+    inner = "".join(f"<{name}>{value}</{name}>" for name, value in figures.items())
+    return (
+        f'<statistics tod="{int(now_s)}" ver="packhorse-{escape(version)}" pgm="packhorse">'
+        f'<stats id="{of}">{inner}</stats></statistics>'
+    )

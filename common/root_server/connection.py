@@ -153,6 +153,13 @@ class Connection:
         """Whether nothing is being worked on for this client."""
         return not self._tasks and not self._holds and not self._bytes_held
 
+    @property
+    def owner(self) -> str:
+        """Whose requests these are, as people are shown it: USER@ADDRESS."""
+        login = self.session.login
+        user = login.user if login is not None and login.user.isprintable() else ""
+        return f"{user or 'somebody'}@{self.peer}"
+
     def path(self, path_id: int) -> Connection:
         """The connection of this session that a client wants its data by; this one if unknown."""
         path = self.paths.get(path_id)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from common.address import split_address
 from common.errors import NameRefused, NotFound, PackhorseError
-from common.names import normalise_prefix
 from common.root_server import RootError
+from common.root_server.hints import announced_bytes, sent_back
 from dataserver.doors.root.changing import Changing
 from dataserver.doors.root.handles import Handles, ReadFile
 from dataserver.doors.root.looking import Looking
@@ -21,13 +21,11 @@ from dataserver.doors.root.streams import Nowhere
 from dataserver.doors.root.writing import Writing, WrittenFile
 from xroot import requests, responses
 from xroot.protocol import STAT_VFS, Code, OpenFlag, ServerFlag
-from xroot.texts import cgi_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from common.config.root import RootConfig
     from common.names import NameMap
     from common.root_server import Connection
     from dataserver.catalogue import Catalogue
@@ -37,10 +35,12 @@ if TYPE_CHECKING:
     from dataserver.doors.root.streams import PageStream, Stream
     from dataserver.engine import Engine
     from dataserver.uploads import Uploads
+    from dataserver.writable import Writable
     from xroot.decoder import Data
     from xroot.requests import Message
 
-_UNPROVEN = (
+#: What is about more than this pool.
+_REDIRECTORS = (
     requests.Locate,
     requests.DirList,
     requests.Statx,
@@ -63,22 +63,19 @@ class RootDoor:
         uploads: Uploads,
         changes: Changes,
         name_map: NameMap,
-        config: RootConfig,
+        writable: Writable,
+        max_open_files: int,
         default_checksum: str,
         version: str,
         redirector: Callable[[], str],
     ) -> None:
         """`default_checksum` and `version` are told to clients that ask for them; `redirector`
         gives HOST:PORT of the redirector's root:// door, "" as long as it is not known."""
-        writable = tuple(map(normalise_prefix, config.writable))
-        self.max_open_files = config.max_open_files
+        self.max_open_files = max_open_files
         self.names = name_map
-        self.is_writable: Callable[[str], bool] = lambda lfn: lfn.startswith(writable)
         self.reading = Reading(engine, disk, catalogue)
         self.writing = Writing(engine, uploads, changes)
-        self.looking = Looking(
-            engine, disk, changes, name_map, default_checksum, version, self.is_writable
-        )
+        self.looking = Looking(engine, disk, changes, name_map, default_checksum, version, writable)
         self.changing = Changing(changes)
         self._redirector = redirector
         self.node = engine.name
@@ -171,11 +168,9 @@ class RootClient:
     async def _opened(self, lfn: str, asked: requests.Open) -> ReadFile | WrittenFile:
         if not asked.options & OpenFlag.WRITING:
             return await self._door.reading.open(lfn)
-        size = cgi_values(asked.cgi).get("oss.asize", "")
-        announced = int(size) if size.isascii() and size.isdigit() and len(size) < 19 else 0
-        return await self._door.writing.open(
-            lfn, asked.options, announced, self._owner(), asked.mode
-        )
+        size_bytes = announced_bytes(asked.cgi)
+        owner = self._connection.owner
+        return await self._door.writing.open(lfn, asked.options, size_bytes, owner, asked.mode)
 
     def _let_go(self, file: ReadFile | WrittenFile) -> None:
         if isinstance(file, ReadFile):
@@ -214,7 +209,7 @@ class RootClient:
         self._connection.spawn(stream_id, self._truncate_by_name(stream_id, lfn, asked))
 
     async def _truncate_by_name(self, stream_id: bytes, lfn: str, asked: requests.Truncate) -> None:
-        await self._door.writing.truncate_by_name(lfn, asked.size, self._owner())
+        await self._door.writing.truncate_by_name(lfn, asked.size, self._connection.owner)
         self._connection.send(responses.ok(stream_id))
 
     # --- names --------------------------------------------------------------------------
@@ -269,15 +264,14 @@ class RootClient:
         if not self._door.redirector:
             raise error
         host, port = split_address(self._door.redirector)
-        via = cgi_values(cgi).get("ph.via", self._door.node)
-        gone = f"ph.gone={self._door.node}&ph.via={via}"
-        self._connection.send(responses.redirect(stream_id, host, port, gone))
+        hints = sent_back(cgi, self._door.node)
+        self._connection.send(responses.redirect(stream_id, host, port, hints))
 
     def _elsewhere(self, stream_id: bytes, message: Message) -> None:
         """What is about more than one file is the redirector's to answer."""
         if isinstance(message, requests.Locate) and not self._door.redirector:
             self._door.looking.locate(self._connection, stream_id)
-        elif isinstance(message, _UNPROVEN) and self._door.redirector:
+        elif isinstance(message, _REDIRECTORS) and self._door.redirector:
             host, port = split_address(self._door.redirector)
             self._connection.send(responses.redirect(stream_id, host, port))
         else:
@@ -294,8 +288,3 @@ class RootClient:
             return self._door.names.check_written(path)
         except NameRefused:
             return self._door.names.check_directory(path)
-
-    def _owner(self) -> str:
-        login = self._connection.session.login
-        user = login.user if login is not None and login.user.isprintable() else ""
-        return f"{user or 'somebody'}@{self._connection.peer}"

@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from common.errors import UsageError
-from common.root_server import configuration, group_name, user_name
+from common.root_server import configuration, group_name, statistics, user_name
 from dataserver.checksum import algorithm_of
 from dataserver.doors.root.handles import ReadFile
 from dataserver.replicas import Replicas
@@ -16,8 +16,6 @@ from xroot.protocol import Code, QueryType, StatFlag
 from xroot.texts import Location, StatText, cgi_values, space, vfs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from common.names import NameMap
     from common.root_server import Connection
     from dataserver.changing import Changing as Changes
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from dataserver.doors.root.handles import Handles
     from dataserver.doors.root.writing import WrittenFile
     from dataserver.engine import Engine
+    from dataserver.writable import Writable
     from xroot.requests import Query, Stat
 
 MB: Final = 1 << 20
@@ -44,7 +43,7 @@ class Looking:
         names: NameMap,
         default_checksum: str,
         version: str,
-        is_writable: Callable[[str], bool],
+        writable: Writable,
     ) -> None:
         """`default_checksum` is told of files whose stored one has no other algorithm."""
         self._engine = engine
@@ -53,21 +52,21 @@ class Looking:
         self._names = names
         self._default_checksum = default_checksum
         self._version = version
-        self._is_writable = is_writable
+        self._writable = writable
         #: HOST:PORT of this door, for clients.
         self.address = ""
 
     async def stat(self, connection: Connection, stream_id: bytes, lfn: str) -> None:
         """What is known of a file. Raises NotFound."""
         replica, found = await self._look(lfn)
-        connection.send(responses.ok(stream_id, f"{self._text(replica, found)}\0".encode()))
+        connection.send(responses.text(stream_id, self._text(replica, found)))
 
     def stat_open(
         self, connection: Connection, handles: Handles, stream_id: bytes, asked: Stat
     ) -> None:
         """What is known of an open file. Raises RootError."""
         text = self.text_of(handles.get(asked.handle))
-        connection.send(responses.ok(stream_id, f"{text}\0".encode()))
+        connection.send(responses.text(stream_id, text))
 
     def text_of(self, file: ReadFile | WrittenFile) -> str:
         """What is told of an open file."""
@@ -81,12 +80,12 @@ class Looking:
         quota_bytes, free_bytes = self._room()
         used = 100 - round(100 * free_bytes / quota_bytes) if quota_bytes else 100
         said = vfs(nodes=1, free_mb=free_bytes // MB, used_percent=used, stagers=1)
-        connection.send(responses.ok(stream_id, f"{said}\0".encode()))
+        connection.send(responses.text(stream_id, said))
 
     def locate(self, connection: Connection, stream_id: bytes) -> None:
         """It is here."""
         where = Location(self.address, can_write=True)
-        connection.send(responses.ok(stream_id, f"{where}\0".encode()))
+        connection.send(responses.text(stream_id, where))
 
     def query(
         self, connection: Connection, handles: Handles, stream_id: bytes, asked: Query
@@ -98,11 +97,11 @@ class Looking:
                 # Alone among the answers it ends without a NUL; clients count on that.
                 connection.send(responses.ok(stream_id, said.encode()))
             case QueryType.SPACE:
-                _answer(connection, stream_id, self._space())
+                connection.send(responses.text(stream_id, self._space()))
             case QueryType.STATS:
-                _answer(connection, stream_id, self._stats())
+                connection.send(responses.text(stream_id, self._stats()))
             case QueryType.CHECKSUM_CANCEL:
-                _answer(connection, stream_id, "")
+                connection.send(responses.text(stream_id, ""))
             case QueryType.CHECKSUM:
                 if asked.text:
                     lfn, cgi = self._named(asked.text)
@@ -150,7 +149,7 @@ class Looking:
         )
 
     def _can_change(self, replica: Replica) -> bool:
-        return not replica.archived and self._is_writable(replica.lfn)
+        return not replica.archived and self._writable.is_writable(replica.lfn)
 
     async def _checksum(self, connection: Connection, stream_id: bytes, lfn: str, cgi: str) -> None:
         wanted = cgi_values(cgi).get("cks.type", "") or self._default_checksum
@@ -158,7 +157,7 @@ class Looking:
         if algorithm is None:
             raise UsageError(f"checksum {wanted!r} is not known here")
         found = await self._changes.checksum(lfn, algorithm)
-        _answer(connection, stream_id, f"{found.algorithm} {found.value}")
+        connection.send(responses.text(stream_id, f"{found.algorithm} {found.value}"))
 
     async def _xattr(self, connection: Connection, stream_id: bytes, lfn: str) -> None:
         """The fixed attributes that XRootD tells of every file."""
@@ -169,7 +168,7 @@ class Looking:
             f"&oss.at={int(replica.last_use_s)}&oss.u=*&oss.g=*"
             f"&oss.fs={'w' if self._can_change(replica) else 'r'}"
         )
-        _answer(connection, stream_id, said)
+        connection.send(responses.text(stream_id, said))
 
     def _space(self) -> str:
         quota_bytes, free_bytes = self._room()
@@ -196,12 +195,4 @@ class Looking:
             "recalls": load.recalls_running,
             "purged": load.files_purged,
         }
-        inner = "".join(f"<{name}>{value}</{name}>" for name, value in figures.items())
-        return (
-            f'<statistics tod="{int(self._engine.now_s())}" ver="packhorse-{self._version}" '
-            f'pgm="packhorse"><stats id="pool">{inner}</stats></statistics>'
-        )
-
-
-def _answer(connection: Connection, stream_id: bytes, text: str) -> None:
-    connection.send(responses.ok(stream_id, f"{text}\0".encode()))
+        return statistics("pool", figures, now_s=self._engine.now_s(), version=self._version)

@@ -46,13 +46,13 @@ class Looking:
         """A file on a disk is its holder's to tell about; all else is told here."""
         lfn = self._names.directory(asked.path)
         if asked.options & STAT_VFS:
-            connection.send(responses.ok(stream_id, f"{self.space_below(lfn)}\0".encode()))
+            connection.send(responses.text(stream_id, self.space_below(lfn)))
             return
         node = self._opening.holder(connection, lfn, asked.cgi)
         if node is not None:
             connection.send(self._opening.redirect(stream_id, node))
         elif self.is_directory_here(lfn):
-            connection.send(responses.ok(stream_id, f"{self.of_directory(lfn)}\0".encode()))
+            connection.send(responses.text(stream_id, self.of_directory(lfn)))
         else:
             connection.spawn(stream_id, self._stat_archived(connection, stream_id, lfn))
 
@@ -68,7 +68,7 @@ class Looking:
         path = asked.path.removeprefix("*")
         if asked.options & LocateFlag.FOR_DIRLIST:
             here = Location(_written(self.address), can_write=True)
-            connection.send(responses.ok(stream_id, f"{here}\0".encode()))
+            connection.send(responses.text(stream_id, here))
             return
         lfn = self._names.directory(path or "/")
         holders = self._runner.head.holders(lfn)
@@ -133,7 +133,7 @@ class Looking:
             text = self.of_file(found.size_bytes, OFFLINE, found.mtime_s)
         else:
             raise _not_found(lfn, found)
-        connection.send(responses.ok(stream_id, f"{text}\0".encode()))
+        connection.send(responses.text(stream_id, text))
 
     async def _statx(self, connection: Connection, stream_id: bytes, lfns: list[str]) -> None:
         head = self._runner.head
@@ -159,7 +159,7 @@ class Looking:
         node = self._runner.head.staging_node(lfn)
         if node is not None and node.root_address:
             where = Location(_written(node.root_address), is_pending=True)
-            connection.send(responses.ok(stream_id, f"{where}\0".encode()))
+            connection.send(responses.text(stream_id, where))
             return
         found = await self._archive.look_up(lfn)
         if found.is_directory:
@@ -187,7 +187,7 @@ class Looking:
         ]
         if not locations:
             raise NotFound("no data server is in touch that serves root://")
-        connection.send(responses.ok(stream_id, f"{' '.join(locations)}\0".encode()))
+        connection.send(responses.text(stream_id, " ".join(locations)))
 
 
 def _written(address: str) -> str:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from common.errors import NameRefused, Refused
 from common.names import normalise_prefix
 from common.root_server import RootError
 from xroot.protocol import Code
-from xroot.texts import cgi_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from common.names import NameMap
-
-#: What our redirects add to a name, and clients bring back: the nodes they were sent to.
-#: Their own `tried` names hosts only, and a host may have several data servers.
-VIA: Final = "ph.via"
-#: How large a file that is going to be written will be.
-SIZE: Final = "oss.asize"
 
 
 class Names:
@@ -71,20 +64,3 @@ class Names:
 def is_directory(lfn: str) -> RootError:
     """What is answered to those who want a file of what is a directory."""
     return RootError(Code.IS_DIRECTORY, f"{lfn} is a directory")
-
-
-def tried(cgi: str) -> tuple[str, ...]:
-    """The nodes that a client was sent to for this name, and came back from."""
-    if "tried=" not in cgi and VIA not in cgi:
-        return ()
-    values = cgi_values(cgi)
-    # A client that only got lost on its way, and tried nobody, is sent there again.
-    if "tried" not in values and "triedrc" not in values and "ph.gone" not in values:
-        return ()
-    return tuple(part for part in values.get(VIA, "").split(",") if part)
-
-
-def announced_bytes(cgi: str) -> int:
-    """The size a client announced for what it writes; 0 if it did not, or nonsense."""
-    size = cgi_values(cgi).get(SIZE, "")
-    return int(size) if size.isascii() and size.isdigit() and len(size) < 19 else 0

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 from common.address import split_address
 from common.errors import AlreadyExists, NotFound, PackhorseError, Refused
 from common.root_server import error_code
-from redirector.doors.root.naming import VIA, announced_bytes, is_directory, tried
+from common.root_server.hints import announced_bytes, sent_to, tried
+from redirector.doors.root.naming import is_directory
 from xroot import responses
 from xroot.protocol import OpenFlag, Status
 
@@ -83,7 +84,7 @@ class Opening:
         if avoid:
             host, port = split_address(node.root_address)
             via = ",".join(dict.fromkeys([*avoid, node.node]))
-            return responses.redirect(stream_id, host, port, f"{VIA}={via}")
+            return responses.redirect(stream_id, host, port, sent_to(via))
         body = self._bodies.get(node)
         if body is None:
             body = self._bodies[node] = self._body_for(node)
@@ -107,7 +108,7 @@ class Opening:
         """Promises an answer, and gives it when the file is there."""
         connection.send(responses.wait_for_response(stream_id, PROMISE_S))
         try:
-            node = await self._bringing.bring(lfn, owner_of(connection), host, avoid)
+            node = await self._bringing.bring(lfn, connection.owner, host, avoid)
             answer = self.redirect(stream_id, node, avoid)
         except PackhorseError as error:
             answer = responses.error(stream_id, error_code(error), str(error))
@@ -126,7 +127,7 @@ class Opening:
         What was begun for it goes on meanwhile: its next question joins in.
         """
         bringing = asyncio.create_task(
-            self._bringing.bring(lfn, owner_of(connection), host, avoid), name=f"bring {lfn}"
+            self._bringing.bring(lfn, connection.owner, host, avoid), name=f"bring {lfn}"
         )
         try:
             done, _ = await asyncio.wait([bringing], timeout=HOLD_S)
@@ -178,11 +179,4 @@ class Opening:
     def _body_for(self, node: NodeAddress) -> bytes:
         self._nearness.learn(node)
         host, port = split_address(node.root_address)
-        return responses.redirect(b"\0\0", host, port, f"{VIA}={node.node}")[8:]
-
-
-def owner_of(connection: Connection) -> str:
-    """Who asks, as people are shown it: USER@ADDRESS."""
-    login = connection.session.login
-    user = login.user if login is not None and login.user.isprintable() else ""
-    return f"{user or 'somebody'}@{connection.peer}"
+        return responses.redirect(b"\0\0", host, port, sent_to(node.node))[8:]

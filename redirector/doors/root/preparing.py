@@ -14,7 +14,6 @@ from common.errors import NameRefused, NotFound, Refused, UsageError
 from redirector.core.events import CancelAsked, StageAsked, UnpinAsked
 from redirector.core.instructions import AnswerStage
 from redirector.core.states import RequestFileState
-from redirector.doors.root.opening import owner_of
 from redirector.ids import new_request_id
 from xroot import responses
 from xroot.protocol import PrepareFlag
@@ -92,7 +91,7 @@ class Preparing:
             for path, lfn in names.items()
         ]
         said = json.dumps({"request_id": request_id, "responses": told})
-        connection.send(responses.ok(stream_id, f"{said}\0".encode()))
+        connection.send(responses.text(stream_id, said))
 
     # --- doing ----------------------------------------------------------------------------
 
@@ -103,7 +102,7 @@ class Preparing:
             StageAsked(
                 new_request_id(),
                 lfns,
-                owner=owner_of(connection),
+                owner=connection.owner,
                 priority=priority,
                 pin_s=self._pin_s,
             )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape
 
 from common.errors import NotFound
-from common.root_server import CHECKSUMS, RootError, configuration
+from common.root_server import CHECKSUMS, RootError, configuration, statistics
 from redirector.doors.root.naming import is_directory
 from xroot import responses
 from xroot.protocol import Code, QueryType
@@ -52,15 +51,15 @@ class Querying:
                 # Alone among the answers it ends without a NUL; clients count on that.
                 connection.send(responses.ok(stream_id, said.encode()))
             case QueryType.SPACE:
-                _answer(connection, stream_id, self._space())
+                connection.send(responses.text(stream_id, self._space()))
             case QueryType.STATS:
-                _answer(connection, stream_id, self._stats())
+                connection.send(responses.text(stream_id, self._stats()))
             case QueryType.XATTR:
                 self._attributes(connection, stream_id, asked.text)
             case QueryType.CHECKSUM:
                 self._checksum(connection, stream_id, asked.text)
             case QueryType.CHECKSUM_CANCEL:
-                _answer(connection, stream_id, "")
+                connection.send(responses.text(stream_id, ""))
             case QueryType.PREPARE:
                 connection.spawn(stream_id, self._preparing.tell(connection, stream_id, asked.text))
             case _:
@@ -77,7 +76,6 @@ class Querying:
         )
 
     def _stats(self) -> str:
-        """A few figures in the frame that XRootD's monitoring tools read."""
         head, now_s = self._runner.head, self._runner.now_s()
         status = head.status(now_s)
         figures = {
@@ -89,12 +87,7 @@ class Querying:
             "staged": status.recalls_done,
             "failed": status.recalls_failed,
         }
-        inner = "".join(f"<{name}>{value}</{name}>" for name, value in figures.items())
-        version = escape(self._version)
-        return (
-            f'<statistics tod="{int(now_s)}" ver="packhorse-{version}" pgm="packhorse">'
-            f'<stats id="packhorse">{inner}</stats></statistics>'
-        )
+        return statistics("packhorse", figures, now_s=now_s, version=self._version)
 
     def _attributes(self, connection: Connection, stream_id: bytes, text: str) -> None:
         """The fixed attributes that XRootD tells of everything."""
@@ -104,7 +97,7 @@ class Querying:
         if node is not None:
             connection.send(self._opening.redirect(stream_id, node))
         elif self._looking.is_directory_here(lfn):
-            _answer(connection, stream_id, self._looking.attributes_of_directory(lfn))
+            connection.send(responses.text(stream_id, self._looking.attributes_of_directory(lfn)))
         else:
             raise NotFound(f"{lfn} is on no disk now")
 
@@ -136,8 +129,4 @@ class Querying:
         if found.checksum is None or (wanted and wanted != found.checksum[0]):
             reason = f"{lfn} is in the archive only, which tells no {wanted or 'checksum'} of it"
             raise RootError(Code.SERVER_ERROR, reason)
-        _answer(connection, stream_id, " ".join(found.checksum))
-
-
-def _answer(connection: Connection, stream_id: bytes, text: str) -> None:
-    connection.send(responses.ok(stream_id, f"{text}\0".encode()))
+        connection.send(responses.text(stream_id, " ".join(found.checksum)))
