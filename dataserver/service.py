@@ -170,7 +170,7 @@ class DataServerService:
         self._let_clients_write(engine, disk, catalogue, replicas, link, algorithm)
         await self._open_door(ReadingDoor(engine, disk, catalogue, replicas, config.host))
         if config.serve is None:
-            self._open_root_door(tasks, engine, disk, catalogue, link)
+            self._open_root_door(tasks, engine, disk, catalogue, replicas, link)
         checker = adopt.Checker(engine, archive, disk, catalogue)
         self._spawn(tasks, "time", engine.tick())
         self._spawn(tasks, "inspections", describer.work())
@@ -282,6 +282,7 @@ class DataServerService:
         engine: Engine,
         disk: PoolDisk,
         catalogue: Catalogue,
+        replicas: Replicas,
         link: Link,
     ) -> None:
         config, root = self._config, self._root
@@ -289,6 +290,7 @@ class DataServerService:
             engine,
             disk,
             catalogue,
+            replicas,
             self.uploads,
             self.changing,
             self._names,

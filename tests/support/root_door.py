@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from xroot.decoder import Data
     from xroot.requests import Message
 
-#: A handle with this number stands for the first of the door's files, and so on.
-FIRST_HANDLE = 0
-
 
 class ServedFile:
     """A file that counts who keeps it, and closes once when the last one lets go of it."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dataserver.doors.root.notes import Notes
     from dataserver.doors.root.streams import PageStream, Stream
     from dataserver.engine import Engine
+    from dataserver.replicas import Replicas
     from dataserver.uploads import Uploads
     from dataserver.writable import Writable
     from xroot.decoder import Data
@@ -60,6 +61,7 @@ class RootDoor:
         engine: Engine,
         disk: PoolDisk,
         catalogue: Catalogue,
+        replicas: Replicas,
         uploads: Uploads,
         changes: Changes,
         name_map: NameMap,
@@ -73,9 +75,11 @@ class RootDoor:
         gives HOST:PORT of the redirector's root:// door, "" as long as it is not known."""
         self.max_open_files = max_open_files
         self.names = name_map
-        self.reading = Reading(engine, disk, catalogue)
+        self.reading = Reading(engine, disk, catalogue, replicas)
         self.writing = Writing(engine, uploads, changes)
-        self.looking = Looking(engine, disk, changes, name_map, default_checksum, version, writable)
+        self.looking = Looking(
+            engine, replicas, changes, name_map, default_checksum, version, writable
+        )
         self.changing = Changing(changes)
         self._redirector = redirector
         self.node = engine.name

@@ -10,7 +10,6 @@ from common.errors import UsageError
 from common.root_server import configuration, group_name, statistics, user_name
 from dataserver.checksum import algorithm_of
 from dataserver.doors.root.handles import ReadFile
-from dataserver.replicas import Replicas
 from xroot import responses
 from xroot.protocol import Code, QueryType, StatFlag
 from xroot.texts import Location, StatText, cgi_values, space, vfs
@@ -20,10 +19,10 @@ if TYPE_CHECKING:
     from common.root_server import Connection
     from dataserver.changing import Changing as Changes
     from dataserver.core.replica import Replica
-    from dataserver.disk import PoolDisk
     from dataserver.doors.root.handles import Handles
     from dataserver.doors.root.writing import WrittenFile
     from dataserver.engine import Engine
+    from dataserver.replicas import Replicas
     from dataserver.writable import Writable
     from xroot.requests import Query, Stat
 
@@ -38,7 +37,7 @@ class Looking:
     def __init__(
         self,
         engine: Engine,
-        disk: PoolDisk,
+        replicas: Replicas,
         changes: Changes,
         names: NameMap,
         default_checksum: str,
@@ -47,7 +46,7 @@ class Looking:
     ) -> None:
         """`default_checksum` is told of files whose stored one has no other algorithm."""
         self._engine = engine
-        self._replicas = Replicas(engine, disk)
+        self._replicas = replicas
         self._changes = changes
         self._names = names
         self._default_checksum = default_checksum

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 from common.errors import TooLarge, UsageError
 from common.root_server import FilePart, RootError
 from dataserver.doors.root.handles import ReadFile
-from dataserver.replicas import Replicas
 from xroot import pages, responses
 from xroot.protocol import MAX_CHUNK_BYTES, Code, Request
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from dataserver.disk import PoolDisk
     from dataserver.doors.root.handles import Handles
     from dataserver.engine import Engine
+    from dataserver.replicas import Replicas
     from xroot.requests import PgRead, Read, ReadV
 
 #: One answer holds no more than this (its length is a signed number of 32 bits).
@@ -36,11 +36,13 @@ PAGES_BYTES: Final = 2 << 20
 class Reading:
     """Opens replicas, and answers what is read of them."""
 
-    def __init__(self, engine: Engine, disk: PoolDisk, catalogue: Catalogue) -> None:
+    def __init__(
+        self, engine: Engine, disk: PoolDisk, catalogue: Catalogue, replicas: Replicas
+    ) -> None:
         self._engine = engine
         self._disk = disk
         self._catalogue = catalogue
-        self._replicas = Replicas(engine, disk)
+        self._replicas = replicas
 
     async def open(self, lfn: str) -> ReadFile:
         """A replica, open: no purge takes it. Raises NotFound, Damaged."""

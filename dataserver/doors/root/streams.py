@@ -21,7 +21,7 @@ from xroot.pages import PageReader, bad_pages
 from xroot.protocol import MAX_BAD_PAGES, PAGE_BYTES, Code, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from common.root_server import Connection
     from dataserver.doors.root.writing import WrittenFile
@@ -56,7 +56,25 @@ class _Pieces:
         if is_last or self._bytes >= PIECE_BYTES:
             self._arrived.set()
 
-    async def take(self) -> tuple[list[memoryview | bytes], bool]:
+    async def write(self, write: Callable[[list[memoryview | bytes]], Awaitable[None]]) -> None:
+        """Has all that arrives written, piece by piece.
+
+        What `write` raises as an error of ours is raised when the rest has arrived, which is
+        thrown away.
+        """
+        error: PackhorseError | RootError | None = None
+        is_last = False
+        while not is_last:
+            data, is_last = await self._take()
+            if error is None:
+                try:
+                    await write(data)
+                except (PackhorseError, RootError) as refusal:
+                    error = refusal
+        if error is not None:
+            raise error
+
+    async def _take(self) -> tuple[list[memoryview | bytes], bool]:
         """The next piece, and whether it is the last. What was taken before has been written."""
         self._release()
         await self._arrived.wait()
@@ -104,23 +122,12 @@ class Stream:
             streams.callback(self._pieces.end)
             for upload in self._uploads:
                 streams.enter_context(upload.streaming())
-            error: PackhorseError | None = None
-            is_last = False
-            while not is_last:
-                data, is_last = await self._pieces.take()
-                if error is None:
-                    error = await self._try_to_write(data)
-            if error is not None:
-                raise error
+            await self._pieces.write(self._write)
         self._connection.send(responses.ok(self._stream_id))
 
-    async def _try_to_write(self, data: list[memoryview | bytes]) -> PackhorseError | None:
-        try:
-            for upload, offset, parts in self._placed(data):
-                await upload.write(parts, offset)
-        except PackhorseError as error:
-            return error
-        return None
+    async def _write(self, data: list[memoryview | bytes]) -> None:
+        for upload, offset, parts in self._placed(data):
+            await upload.write(parts, offset)
 
     def _placed(
         self, data: list[memoryview | bytes]
@@ -163,31 +170,20 @@ class PageStream:
     async def _write_all(self) -> None:
         try:
             with self._file.upload.streaming():
-                error: PackhorseError | RootError | None = None
-                is_last = False
-                while not is_last:
-                    data, is_last = await self._pieces.take()
-                    if error is None:
-                        error = await self._try_to_write(data)
-                if error is not None:
-                    raise error
+                await self._pieces.write(self._write)
         finally:
             self._pieces.end()
         said = self._about_bad_pages()
         header = responses.pages(self._stream_id, Request.PGWRITE, self._asked.offset, len(said))
         self._connection.send(header + said)
 
-    async def _try_to_write(
-        self, data: list[memoryview | bytes]
-    ) -> PackhorseError | RootError | None:
+    async def _write(self, data: list[memoryview | bytes]) -> None:
         try:
-            for offset, parts in self._good_runs(data):
-                await self._file.upload.write(parts, offset)
-        except PackhorseError as error:
-            return error
+            runs = self._good_runs(data)
         except ProtocolError as error:
-            return RootError(error.code, error.message)  # type: ignore[arg-type]
-        return None
+            raise RootError(error.code, error.message) from error  # type: ignore[arg-type]
+        for offset, parts in runs:
+            await self._file.upload.write(parts, offset)
 
     def _good_runs(
         self, data: list[memoryview | bytes]
