@@ -27,27 +27,21 @@ from dataserver.disk import PoolDisk
 from protos.packhorse.v1 import redirector_pb2 as pb
 from tests.support.data_process import DataProcess
 from tests.support.data_site import DataSite, adler32
-from tests.support.fake_redirector import FakeRedirector
+from tests.support.failing import failing
 from tests.support.root_client import RootClient
 from tests.support.waiting import becomes_true
 from xroot import requests
 from xroot.protocol import OpenFlag, Status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from dataserver.service import DataServerService
+    from tests.support.fake_redirector import FakeRedirector
 
 LFN = "/store/my/a.txt"
 NEW = "/store/my/new/b.txt"
 CONTENT = b"events " * 1000
-
-
-@pytest.fixture
-async def redirector() -> AsyncIterator[FakeRedirector]:
-    async with FakeRedirector() as fake:
-        yield fake
 
 
 @pytest.fixture
@@ -64,13 +58,6 @@ async def put(service: DataServerService, lfn: str = LFN, content: bytes = CONTE
 async def stage(site: DataSite, redirector: FakeRedirector, lfn: str) -> None:
     site.write(lfn, CONTENT)
     await redirector.staged("disk1", redirector.start("disk1", lfn), lfn)
-
-
-def failing(number: int) -> Callable[..., Any]:
-    def fail(*_args: object, **_more: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    return fail
 
 
 # --- removing -------------------------------------------------------------------

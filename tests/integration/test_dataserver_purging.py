@@ -15,24 +15,18 @@ from protos.packhorse.v1 import dataserver_pb2_grpc as ds_grpc
 from protos.packhorse.v1 import redirector_pb2 as pb
 from protos.packhorse.v1 import types_pb2
 from tests.support.data_site import DataSite
-from tests.support.fake_redirector import FakeRedirector
 from tests.support.waiting import becomes_true
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from tests.support.fake_redirector import FakeRedirector
 
 SIZE = 1_000_000
 
 
 def name(number: int) -> str:
     return f"/store/run{number % 3}/f{number}"
-
-
-@pytest.fixture
-async def redirector() -> AsyncIterator[FakeRedirector]:
-    async with FakeRedirector() as fake:
-        yield fake
 
 
 @pytest.fixture

@@ -9,22 +9,16 @@ import pytest
 
 from protos.packhorse.v1 import redirector_pb2 as pb
 from tests.support.data_site import DataSite
-from tests.support.fake_redirector import FakeRedirector
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from tests.support.fake_redirector import FakeRedirector
 
 THERE = pb.ArchiveFile.PRESENCE_THERE
 NOT_THERE = pb.ArchiveFile.PRESENCE_NOT_THERE
 UNKNOWN = pb.ArchiveFile.PRESENCE_UNKNOWN
 MTIME_S = 1_790_000_000.5
-
-
-@pytest.fixture
-async def redirector() -> AsyncIterator[FakeRedirector]:
-    async with FakeRedirector() as fake:
-        yield fake
 
 
 @pytest.fixture

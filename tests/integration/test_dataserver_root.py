@@ -16,7 +16,6 @@ import pytest
 
 from dataserver.attributes import ATTRIBUTES_OF_A_FILE
 from tests.support.data_site import DataSite, adler32
-from tests.support.fake_redirector import FakeRedirector
 from tests.support.root_client import RootClient, open_to_read
 from xroot import pages, requests
 from xroot.protocol import (
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dataserver.service import DataServerService
+    from tests.support.fake_redirector import FakeRedirector
     from xroot.responses import Response
 
 LFN = "/store/run7/a.bin"
@@ -49,12 +49,6 @@ NEW = OpenFlag.NEW | OpenFlag.UPDATE | OpenFlag.RETSTAT
 #: Behind the handle, and a compression that nobody uses.
 STAT_AT = 12
 PAGES_AT = STATUS_BODY_BYTES + 8 + 4
-
-
-@pytest.fixture
-async def redirector() -> AsyncIterator[FakeRedirector]:
-    async with FakeRedirector() as fake:
-        yield fake
 
 
 @pytest.fixture

@@ -12,21 +12,15 @@ import pytest
 from protos.packhorse.v1 import redirector_pb2 as pb
 from protos.packhorse.v1 import types_pb2
 from tests.support.data_site import DataSite, adler32
-from tests.support.fake_redirector import FakeRedirector
 from tests.support.waiting import text_appears
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from tests.support.fake_redirector import FakeRedirector
 
 CONTENT = b"events " * 1000
 LFN = "/store/run7/a.txt"
-
-
-@pytest.fixture
-async def redirector() -> AsyncIterator[FakeRedirector]:
-    async with FakeRedirector() as fake:
-        yield fake
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,21 +14,16 @@ from dataserver.disk import PoolDisk
 from protos.packhorse.v1 import redirector_pb2 as pb
 from protos.packhorse.v1 import types_pb2
 from tests.support.data_site import DataSite
-from tests.support.fake_redirector import FakeRedirector
+from tests.support.failing import failing
 from tests.support.waiting import becomes_true
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from tests.support.fake_redirector import FakeRedirector
 
 CONTENT = b"events " * 1000
 LFN = "/store/run7/a.txt"
-
-
-@pytest.fixture
-async def redirector() -> AsyncIterator[FakeRedirector]:
-    async with FakeRedirector() as fake:
-        yield fake
 
 
 @pytest.fixture
@@ -36,13 +31,6 @@ def site(tmp_path: Path, redirector: FakeRedirector) -> DataSite:
     made = DataSite(tmp_path, redirector)
     made.write(LFN, CONTENT)
     return made
-
-
-def failing(number: int) -> Callable[..., Any]:
-    def fail(*_args: object, **_more: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    return fail
 
 
 @pytest.mark.parametrize(

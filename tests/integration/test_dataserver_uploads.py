@@ -27,25 +27,19 @@ from dataserver.checksum import Checksum
 from dataserver.disk import PoolDisk
 from protos.packhorse.v1 import redirector_pb2 as pb
 from tests.support.data_site import DataSite, adler32
-from tests.support.fake_redirector import FakeRedirector
+from tests.support.failing import failing
 from tests.support.waiting import becomes_true
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from dataserver.service import DataServerService
+    from tests.support.fake_redirector import FakeRedirector
 
 LFN = "/store/my/a.txt"
 CONTENT = b"events " * 1000
 #: More than is reserved at first for an upload of unknown size.
 LARGE = os.urandom(5_000_000)
-
-
-@pytest.fixture
-async def redirector() -> AsyncIterator[FakeRedirector]:
-    async with FakeRedirector() as fake:
-        yield fake
 
 
 @pytest.fixture
@@ -72,13 +66,6 @@ def nothing_is_left(site: DataSite, service: DataServerService) -> bool:
         and not node.pool.reserved_bytes
         and not node.claims()
     )
-
-
-def failing(number: int) -> Callable[..., Any]:
-    def fail(*_args: object, **_more: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    return fail
 
 
 # --- writing --------------------------------------------------------------------

@@ -18,13 +18,14 @@ from protos.packhorse.v1 import dataserver_pb2 as ds
 from protos.packhorse.v1 import dataserver_pb2_grpc as ds_grpc
 from protos.packhorse.v1 import redirector_pb2 as pb
 from tests.support.data_site import DataSite
-from tests.support.fake_redirector import FakeRedirector
 from tests.support.other_reader import OtherReader
 from tests.support.waiting import becomes_true
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.support.fake_redirector import FakeRedirector
 
 LFN = "/store/a"
 SIZE = 4_000_000
@@ -146,12 +147,6 @@ def test_what_is_no_file_goes_without_a_look(disk: PoolDisk) -> None:
 
 
 # --- a pool that a stock server serves ------------------------------------------------
-
-
-@pytest.fixture
-async def redirector() -> AsyncIterator[FakeRedirector]:
-    async with FakeRedirector() as fake:
-        yield fake
 
 
 @pytest.fixture

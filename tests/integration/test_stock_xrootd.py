@@ -12,11 +12,12 @@ import pytest
 
 from protos.packhorse.v1 import redirector_pb2 as pb
 from tests.support.data_site import DataSite
-from tests.support.fake_redirector import FakeRedirector
 from tests.support.stock_xrootd import StockXrootd
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
+
+    from tests.support.fake_redirector import FakeRedirector
 
 pytestmark = pytest.mark.skipif(shutil.which("xrootd") is None, reason="there is no xrootd here")
 
@@ -31,12 +32,6 @@ def folder() -> Iterator[Path]:
         folder.chmod(0o755)
         (folder / "xrootd").mkdir()
         yield folder
-
-
-@pytest.fixture
-async def redirector() -> AsyncIterator[FakeRedirector]:
-    async with FakeRedirector() as fake:
-        yield fake
 
 
 @pytest.fixture
