@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from dataserver.core.shelves import Place, Shelf
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the pool may hold, and where purging starts and ends (always used bytes).
+    """What the pool may hold, and where purging starts and ends (always what is used).
 
-    `max_files` 0 means that files are not counted.
+    `max_files` 0 means that files are not counted; their watermarks say nothing then.
     """
 
     quota_bytes: int
     max_files: int = 0
     high_bytes: int = 0
     low_bytes: int = 0
+    high_files: int = 0
+    low_files: int = 0
 
     @classmethod
     def of(cls, quota_bytes: int, max_files: int, high: float, low: float) -> Limits:
-        """Limits with watermarks given as shares of the quota."""
-        return cls(quota_bytes, max_files, int(quota_bytes * high), int(quota_bytes * low))
+        """Limits with watermarks given as shares of the quota, and of `max_files`."""
+        return cls(
+            quota_bytes,
+            max_files,
+            high_bytes=int(quota_bytes * high),
+            low_bytes=int(quota_bytes * low),
+            # Rounded up: a pool of very few files may be full of them.
+            high_files=math.ceil(max_files * high),
+            low_files=math.ceil(max_files * low),
+        )
 
 
 class Standing(Enum):
@@ -33,21 +47,31 @@ class Standing(Enum):
     LEAVING = "leaving"  # on its way out: no longer visible, its bytes still count
 
 
+class Mark(Enum):
+    """What is known of a replica that tells how soon it should go, until it is used again."""
+
+    SOFT = "soft"  # somebody evicted it softly: it goes before all others
+    DONE = "done"  # whoever processed it has done with it
+
+
 class Replica:
     """One verified copy of a file in this pool."""
 
-    __slots__ = ("archived", "idle", "opens", "place", "size_bytes", "standing")
+    __slots__ = ("archived", "group", "mark", "opens", "place", "shelf", "size_bytes", "standing")
 
     def __init__(
-        self, size_bytes: int, place: tuple[float, int, str], standing: Standing, archived: bool
+        self, size_bytes: int, place: Place, standing: Standing, archived: bool, group: str = ""
     ) -> None:
         self.size_bytes = size_bytes
-        #: (last use, running number, LFN): where it stands among the idle ones.
+        #: Where it stands among those used before and after it.
         self.place = place
         self.standing = standing
         self.archived = archived
+        self.group = group
+        self.mark: Mark | None = None
         self.opens = 0
-        self.idle = False
+        #: Where it stands while it is idle.
+        self.shelf: Shelf | None = None
 
     @property
     def lfn(self) -> str:
@@ -58,6 +82,11 @@ class Replica:
     def last_use_s(self) -> float:
         """When it was last opened, read or published (Unix seconds)."""
         return self.place[0]
+
+    @property
+    def idle(self) -> bool:
+        """Whether it may go."""
+        return self.shelf is not None
 
 
 class Found(NamedTuple):
@@ -71,3 +100,4 @@ class Found(NamedTuple):
     last_use_s: float
     checked: bool = True
     archived: bool = True
+    mark: Mark | None = None
