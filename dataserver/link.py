@@ -396,7 +396,7 @@ class Stream:
         """How far the recalls have come that went on since the last heartbeat."""
         told, self._told = self._told, {}
         for recall in list(self._engine.node.staging.live()):
-            now = (recall.bytes_done, recall.state.value)
+            now = (recall.bytes_done, recall.phase)
             self._told[recall.recall_id] = now
             if told.get(recall.recall_id) != now:
                 yield pb.NodeMessage(
@@ -404,7 +404,7 @@ class Stream:
                         recall_id=recall.recall_id,
                         bytes_done=recall.bytes_done,
                         size_bytes=recall.size_bytes or 0,
-                        phase=recall.state.value,
+                        phase=recall.phase,
                     )
                 )
 

@@ -186,6 +186,7 @@ class Recalls:
                 limit_bytes=self._limit_bytes(order),
                 on_start=lambda pid, start_s: self._running.note(recall_id, pid, start_s),
                 on_progress=lambda size: self._engine.post(events.Grew(recall_id, size)),
+                on_note=lambda note: self._engine.post(events.Noted(recall_id, note)),
             )
         finally:
             await self._running.forget(recall_id)

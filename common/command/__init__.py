@@ -17,28 +17,36 @@ A site's commands are scripts of every quality. Whatever they do, these rules ho
 
 from __future__ import annotations
 
-from common.command.environment import command_environment
+from common.command.credentials import Credentials
+from common.command.environment import PASSED_BY_DEFAULT, command_environment
 from common.command.exit_codes import EXIT_CODES, ErrorClass, Failure, exit_code_table
 from common.command.janitor import Janitor
 from common.command.leftovers import kill_leftover, kill_leftovers
+from common.command.progress import as_note, json_object, note_of, progress_in
 from common.command.run import run_command
 from common.command.spec import CommandResult, CommandSpec, Cut
 from common.command.template import PLACEHOLDERS, check_template, render_argv
 
 __all__ = [
     "EXIT_CODES",
+    "PASSED_BY_DEFAULT",
     "PLACEHOLDERS",
     "CommandResult",
     "CommandSpec",
+    "Credentials",
     "Cut",
     "ErrorClass",
     "Failure",
     "Janitor",
+    "as_note",
     "check_template",
     "command_environment",
     "exit_code_table",
+    "json_object",
     "kill_leftover",
     "kill_leftovers",
+    "note_of",
+    "progress_in",
     "render_argv",
     "run_command",
 ]

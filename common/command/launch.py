@@ -10,6 +10,7 @@ import resource
 import subprocess
 from typing import IO, TYPE_CHECKING, Any
 
+from common.command.credentials import CredentialUnusableError
 from common.command.environment import command_environment
 from common.command.exit_codes import ErrorClass, Failure
 
@@ -34,11 +35,12 @@ def launch(spec: CommandSpec) -> subprocess.Popen[bytes]:
     Nothing here may take Python off the quick way of starting a process
     (vfork), which also keeps gRPC's threads safe: no preexec_fn, no user, no group.
     """
-    with _standard_input(spec.stdin) as stdin:
+    configured = {**spec.credentials.environment(), **spec.env}
+    with _standard_input(spec) as stdin:
         process = subprocess.Popen(
             spec.argv,
             cwd=spec.cwd,
-            env=command_environment(os.environ, spec.env, spec.command_id),
+            env=command_environment(os.environ, configured, spec.command_id, spec.passes),
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -53,6 +55,9 @@ def launch(spec: CommandSpec) -> subprocess.Popen[bytes]:
 def launch_failure(spec: CommandSpec, error: OSError | ValueError) -> Failure:
     """Why the command could not be started."""
     program = spec.argv[0]
+    if isinstance(error, CredentialUnusableError):
+        # A file that is being renewed, or whose disk is away, will be there again.
+        return Failure(ErrorClass.TRANSIENT, f"{program} is not run: {error}")
     if not isinstance(error, OSError):
         return Failure(ErrorClass.PERMANENT, f"{program} cannot be run: {error}")
     error_class = ErrorClass.TRANSIENT if error.errno in _TRANSIENT else ErrorClass.PERMANENT
@@ -73,14 +78,17 @@ def launch_failure(spec: CommandSpec, error: OSError | ValueError) -> Failure:
 
 
 @contextlib.contextmanager
-def _standard_input(content: bytes) -> Iterator[int | IO[Any]]:
-    """Something to read `content` from that never blocks us, however slowly it is read."""
-    if not content:
+def _standard_input(spec: CommandSpec) -> Iterator[int | IO[Any]]:
+    """Something to read from that never blocks us, however slowly it is read."""
+    if spec.stdin_fd is not None:
+        yield spec.stdin_fd
+        return
+    if not spec.stdin:
         yield subprocess.DEVNULL
         return
     fd = os.memfd_create("stdin", os.MFD_CLOEXEC)
     with open(fd, "r+b", buffering=0) as file:  # noqa: PTH123 - there is no path
-        file.write(content)
+        file.write(spec.stdin)
         file.seek(0)
         yield file
 

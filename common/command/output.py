@@ -1,23 +1,58 @@
-"""A command's output: the end of it is kept, and made fit to be shown."""
+"""A command's output: read as it comes, its end kept, and made fit to be shown."""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from common.text import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CHUNK_BYTES = 64 * 1024
 TAIL_LINES = 20
 # A reason is made of this many of the last lines, and is no longer than that.
 REASON_LINES = 3
 REASON_CHARACTERS = 400
+# A longer line is nobody's message: it is passed over.
+LONGEST_LINE_BYTES = 64 * 1024
+
+
+class Lines:
+    """Cuts what is fed to it into lines; what is too long for one is passed over."""
+
+    def __init__(self, on_line: Callable[[bytes], None]) -> None:
+        self._on_line = on_line
+        self._begun = bytearray()
+        self._is_too_long = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Takes more of the stream; b"" is its end, and ends its last line as well."""
+        *whole, rest = chunk.split(b"\n") if chunk else (b"", b"")
+        for part in whole:
+            line = bytes(self._begun + part)
+            if line and not self._is_too_long and len(line) <= LONGEST_LINE_BYTES:
+                self._on_line(line)
+            self._begun.clear()
+            self._is_too_long = False
+        self._begun += rest
+        if len(self._begun) > LONGEST_LINE_BYTES:
+            self._begun.clear()
+            self._is_too_long = True
 
 
 class Tail:
-    """Reads a pipe that must not block, and keeps the last `limit_bytes`."""
+    """Reads a pipe that must not block, and keeps the last `limit_bytes`.
 
-    def __init__(self, fd: int, limit_bytes: int) -> None:
+    All of what is read goes to `feed` as well, and b"" at its end.
+    """
+
+    def __init__(
+        self, fd: int, limit_bytes: int, feed: Callable[[bytes], None] | None = None
+    ) -> None:
         os.set_blocking(fd, False)
+        self._feed = feed
         self.fd = fd
         self.ended = False
         self._limit_bytes = limit_bytes
@@ -32,6 +67,8 @@ class Tail:
             return False
         self.ended = not chunk
         self._kept += chunk
+        if self._feed is not None:
+            self._feed(chunk)
         # Cut rarely, so that a flood costs no more than reading it.
         if len(self._kept) > self._limit_bytes + 16 * CHUNK_BYTES:
             self._cut()

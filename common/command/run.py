@@ -33,6 +33,7 @@ async def run_command(
     grace_s: float = DEFAULT_GRACE_S,
     on_start: Callable[[int, float], None] | None = None,
     on_progress: Callable[[int], None] | None = None,
+    on_line: Callable[[bytes], bool] | None = None,
 ) -> CommandResult:
     """Runs a command; returns how it went, whatever it did. Raises only CancelledError.
 
@@ -41,7 +42,9 @@ async def run_command(
 
     `on_start(pid, start_time_s)` is called as soon as it runs, for `kill_leftover`;
     `on_progress(bytes)` with the size of its target whenever that has changed.
-    Both are called in the event loop.
+    Both are called in the event loop. `on_line` is called with each line of its standard
+    output, in the command's own thread, so that a flood of them is no burden to the loop;
+    it must neither block nor raise, and returns whether the line counts as progress.
     """
     loop = asyncio.get_running_loop()
 
@@ -60,6 +63,7 @@ async def run_command(
         cancel_fd,
         on_start and in_loop(on_start),
         on_progress and in_loop(on_progress),
+        on_line,
     )
     ended = loop.run_in_executor(_threads, supervisor.run)
     try:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from common.command.credentials import Credentials
+from common.command.environment import PASSED_BY_DEFAULT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -30,16 +33,25 @@ class CommandSpec:
     cwd: Path | None = None
     # Besides what `command_environment` passes on; wins over it.
     env: Mapping[str, str] = field(default_factory=dict)
+    # Which of our own variables it gets, besides those that every command gets.
+    passes: Sequence[str] = PASSED_BY_DEFAULT
+    # What the site hands over besides; wins over what is passed on.
+    credentials: Credentials = field(default_factory=Credentials)
     # What it reads on its standard input. It may stop reading at any time.
     stdin: bytes = b""
+    # An open file that it reads instead, for input that is not all known when it starts.
+    # Whoever opened it closes it, once the command has started.
+    stdin_fd: int | None = None
     # How much of each of its two outputs is kept, from the end.
     output_limit_bytes: int = 64 * KIB
     # The file it makes, in a directory of its own. It need not exist yet, and
     # files beside it count as well: many tools write to another name first.
     watch: Path | None = None
-    # With `watch`: killed when nothing there was written for this long.
+    # With `watch`: killed when nothing there was written for this long, and nothing
+    # was said that counts as progress.
     stall_s: float | None = None
-    # With `watch`: killed when a file there is larger.
+    # No file it writes may be much larger: the kernel sees to that. With `watch`:
+    # killed when a file there is larger at all.
     size_limit_bytes: int | None = None
     # Whose command it is, for `kill_leftovers`.
     owner: str = "packhorse"
@@ -48,7 +60,8 @@ class CommandSpec:
     def __post_init__(self) -> None:
         assert self.argv, "a command has at least one word"
         assert "/" not in self.run_id
-        assert self.watch is not None or (self.stall_s is None and self.size_limit_bytes is None)
+        assert self.watch is not None or self.stall_s is None
+        assert not (self.stdin and self.stdin_fd is not None)
 
     @property
     def command_id(self) -> str:

@@ -30,7 +30,7 @@ from common.command.leftovers import (
     start_time_of,
     wait_until_group_is_gone,
 )
-from common.command.output import Tail, as_reason, last_lines
+from common.command.output import Lines, Tail, as_reason, last_lines
 from common.command.spec import CommandResult, Cut
 from common.units import write_duration
 
@@ -70,13 +70,17 @@ class Supervisor:
         cancel_fd: int,
         on_start: Callable[[int, float], None] | None,
         on_progress: Callable[[int], None] | None,
+        on_line: Callable[[bytes], bool] | None = None,
     ) -> None:
         self._spec = spec
         self._grace_s = grace_s
         self._cancel_fd = cancel_fd
         self._on_start = on_start
         self._on_progress = on_progress
+        self._on_line = on_line
         self._started_s = time.monotonic()
+        # When it last said something that counts as progress.
+        self._spoke_s = self._started_s
         self._growth = Growth(spec.watch, self._started_s) if spec.watch else None
         self._phase = Phase.RUNNING
         # When the next thing is due in this phase.
@@ -95,7 +99,8 @@ class Supervisor:
         assert process.stderr is not None
         try:
             with process.stdout, process.stderr:
-                out = Tail(process.stdout.fileno(), self._spec.output_limit_bytes)
+                feed = None if self._on_line is None else Lines(self._hear).feed
+                out = Tail(process.stdout.fileno(), self._spec.output_limit_bytes, feed)
                 err = Tail(process.stderr.fileno(), self._spec.output_limit_bytes)
                 if self._on_start is not None:
                     self._on_start(process.pid, start_time_of(process.pid))
@@ -160,7 +165,7 @@ class Supervisor:
         if self._growth is not None:
             due_s = min(due_s, now_s + LOOK_EVERY_S)
             if self._spec.stall_s is not None:
-                due_s = min(due_s, self._growth.changed_s + self._spec.stall_s)
+                due_s = min(due_s, self._moved_s(self._growth) + self._spec.stall_s)
         return due_s
 
     def _look(self, now_s: float) -> None:
@@ -168,11 +173,19 @@ class Supervisor:
         if self._growth is not None:
             self._look_at_target(self._growth, now_s)
             stall_s = self._spec.stall_s
-            if stall_s is not None and now_s >= self._growth.changed_s + stall_s:
+            if stall_s is not None and now_s >= self._moved_s(self._growth) + stall_s:
                 self._cut = self._cut or Cut.STALL
         if now_s >= self._started_s + self._spec.deadline_s:
             self._cut = self._cut or Cut.DEADLINE
         self._due_s = self._next_look_s(now_s)
+
+    def _moved_s(self, growth: Growth) -> float:
+        return max(growth.changed_s, self._spoke_s)
+
+    def _hear(self, line: bytes) -> None:
+        assert self._on_line is not None
+        if self._on_line(line):
+            self._spoke_s = time.monotonic()
 
     def _look_at_target(self, growth: Growth, now_s: float) -> None:
         if growth.look(now_s) and self._on_progress is not None:

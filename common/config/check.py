@@ -85,6 +85,12 @@ def _check_commands(site: SiteConfig) -> Iterator[Problem]:
         yield from _check_program(("mss", "statcmd"), site.mss.statcmd[0])
     if site.mss.listcmd is not None:
         yield from _check_program(("mss", "listcmd"), site.mss.listcmd[0])
+    for key in ("credential_files", "credential_contents"):
+        for name, path in getattr(site.mss, key).items():
+            if not path.is_file():
+                yield Problem(("mss", key, name), f"{path} is not a file that is there")
+            elif not os.access(path, os.R_OK):
+                yield Problem(("mss", key, name), f"{path} cannot be read by this user")
 
 
 def _check_program(key: KeyPath, program: str) -> Iterator[Problem]:

@@ -7,13 +7,16 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from common.command import PASSED_BY_DEFAULT, Credentials
 from common.config.table import (
+    FilesByVariable,
     ListCommand,
     PositiveDuration,
     PositiveSize,
     StageCommand,
     StatCommand,
     Table,
+    VariablePattern,
 )
 from common.errors import NameRefused
 from common.names import NameRule
@@ -89,11 +92,39 @@ class MssConfig(Table):
         description="How long a stage command may run without its target growing before it counts "
         "as hung and is killed; mounting and seeking a tape must fit in.",
     )
+    pass_environment: list[VariablePattern] = Field(
+        list(PASSED_BY_DEFAULT),
+        description="Which variables of the server's own environment its commands get, besides "
+        "`PATH`, `LD_LIBRARY_PATH`, `HOME`, `USER`, `LOGNAME`, `LANG`, `LC_*`, `TZ`, `TMPDIR`; `AWS_*` "
+        "stands for all that begin so.",
+    )
+    credential_files: FilesByVariable = Field(
+        {},
+        description="Files whose paths commands are told in these variables, as in "
+        '`{ X509_USER_PROXY = "/run/proxy.pem" }`.',
+    )
+    credential_contents: FilesByVariable = Field(
+        {},
+        description="Files whose contents commands are told in these variables; they are read anew for each run. "
+        "Prefer `credential_files` where the tool can read a file.",
+    )
     output_limit: PositiveSize = Field(
         parse_size("64KB"),
         description="How much of a command's output is kept, from its end: enough for a reason, "
         "whatever it prints.",
     )
+
+    @model_validator(mode="after")
+    def _credentials_are_clear(self) -> Self:
+        both = self.credential_files.keys() & self.credential_contents.keys()
+        if both:
+            twice = ", ".join(sorted(both))
+            raise ValueError(f"{twice}: in credential_files and in credential_contents; which?")
+        return self
+
+    def credentials(self) -> Credentials:
+        """What commands are handed over."""
+        return Credentials(self.credential_files, self.credential_contents)
 
     def name_rules(self) -> list[NameRule]:
         """The rules at work, in the order written."""

@@ -87,7 +87,7 @@ def _row(name: str, field: FieldInfo, model: type[BaseModel]) -> str:
 def _kind(field: FieldInfo) -> str:
     """What the field is called, by the marker of its type or else by the type itself."""
     annotation: Any = field.annotation
-    if get_origin(annotation) is dict:
+    if get_origin(annotation) is dict and not field.metadata:
         return "tables"
     for found in (*field.metadata, *_inner(annotation)):
         if isinstance(found, Written):

@@ -127,6 +127,23 @@ def _root_url(value: object) -> str:
     return str(_peer_address(address if ":" in address else f"{address}:1094"))
 
 
+def _variable_pattern(value: object) -> str:
+    """The name of an environment variable, or the beginning of several names and a `*`."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*\*?", value):
+        raise ValueError(
+            f'{value!r} is no variable\'s name; write it like "AWS_PROFILE" or "AWS_*"'
+        )
+    return value
+
+
+def _variable(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ValueError(f"{value!r} is no environment variable's name")
+    if value.startswith("PACKHORSE_"):
+        raise ValueError(f"{value} is Packhorse's own; give the variable another name")
+    return value
+
+
 def _stat_command(value: object) -> list[str]:
     argv = _argv(value)
     used = _placeholders(argv)
@@ -157,5 +174,9 @@ Command = Annotated[list[str], Written("list of words"), PlainValidator(_argv)]
 StageCommand = Annotated[
     list[str] | str, Written('list of words, or `"builtin"`'), PlainValidator(_stage_command)
 ]
+VariablePattern = Annotated[str, Written("names"), PlainValidator(_variable_pattern)]
+Variable = Annotated[str, PlainValidator(_variable)]
+#: Files, by the environment variables that are about them.
+FilesByVariable = Annotated[dict[Variable, AbsolutePath], Written("table: VARIABLE = path")]
 StatCommand = Annotated[list[str], Written("list of words"), PlainValidator(_stat_command)]
 ListCommand = Annotated[list[str], Written("list of words"), PlainValidator(_stat_command)]

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from dataserver.archive.commanded import ListCommand, StageCommand, StatCommand
 from dataserver.archive.lister import Lister
-from dataserver.archive.model import beyond_asking
+from dataserver.archive.model import FetchOrder, beyond_asking
 from dataserver.archive.mounted import MountedArchive
 from dataserver.archive.mounted_lister import MountedLister
+from dataserver.archive.site_commands import SiteCommands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from common.config.mss import MssConfig
     from common.names import NameMap
     from dataserver.archive.lister import ArchiveLister
-    from dataserver.archive.model import ArchiveFile, Fetched, Listing
+    from dataserver.archive.model import ArchiveFile, Fetched, Fetcher, Listing
 
 
 class Archive:
@@ -31,7 +32,8 @@ class Archive:
     def __init__(
         self, config: MssConfig, names: NameMap, *, owner: str, parallel_stats: int = 8
     ) -> None:
-        self._fetcher: MountedArchive | StageCommand
+        commands = SiteCommands.of(config, names, owner)
+        self._fetcher: Fetcher
         self._examiner: MountedArchive | StatCommand | None = None
         lister: ArchiveLister | None = None
         if isinstance(config.stagecmd, str):
@@ -39,15 +41,11 @@ class Archive:
             self._fetcher = self._examiner = mounted
             lister = MountedLister(parallel_stats)
         else:
-            self._fetcher = StageCommand(
-                config.stagecmd, names, owner, config.deadline, config.stall, config.output_limit
-            )
+            self._fetcher = StageCommand(config.stagecmd, commands, config.deadline, config.stall)
         if config.statcmd is not None:
-            self._examiner = StatCommand(
-                config.statcmd, names, owner, config.output_limit, parallel_stats
-            )
+            self._examiner = StatCommand(config.statcmd, commands, parallel_stats)
         if config.listcmd is not None:
-            lister = ListCommand(config.listcmd, owner, parallel_stats)
+            lister = ListCommand(config.listcmd, commands, parallel_stats)
         self._lister = Lister(names, lister)
 
     @property
@@ -83,6 +81,7 @@ class Archive:
         limit_bytes: int | None = None,
         on_start: Callable[[int, float], None] | None = None,
         on_progress: Callable[[int], None] | None = None,
+        on_note: Callable[[str], None] | None = None,
     ) -> Fetched:
         """Brings one file to `target`, which must not exist yet, in a directory of its own.
 
@@ -90,10 +89,17 @@ class Archive:
         (0 there if unknown). A file that grows beyond `limit_bytes` is stopped.
         `on_start` is given the command's process id, which is its group's as well,
         and its start time, as soon as it runs; `on_progress` the bytes that are
-        there, now and then. When the task is cancelled, nothing of the command is
+        there and `on_note` what is said of the work, now and then. When the task is cancelled, nothing of the command is
         left when CancelledError leaves here. What lies at `target` after a failure
         is the caller's to remove. Raises NameRefused for a name that no rule maps.
         """
-        return await self._fetcher.fetch(
-            lfn, target, size_bytes, limit_bytes, on_start, on_progress
+        order = FetchOrder(
+            lfn=lfn,
+            target=target,
+            size_bytes=size_bytes,
+            limit_bytes=limit_bytes,
+            on_start=on_start,
+            on_progress=on_progress,
+            on_note=on_note,
         )
+        return await self._fetcher.fetch(order)

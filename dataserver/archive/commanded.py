@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import stat
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from common.command import CommandSpec, ErrorClass, Failure, render_argv, run_command
+from common.command import ErrorClass, Failure, progress_in, render_argv, run_command
 from common.errors import NameRefused, UsageError
 from dataserver.archive.answers import understand_file, understand_listing
 from dataserver.archive.model import ArchiveFile, Fetched, Listing, Presence, beyond_asking
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from common.command import CommandSpec
     from common.directories import Directory
-    from common.names import NameMap
+    from dataserver.archive.model import FetchOrder
+    from dataserver.archive.site_commands import SiteCommands
 
 STAT_DEADLINE_S: Final = 300.0
 """Asking about a file, or listing a directory, that takes longer than that is given up."""
@@ -32,43 +35,22 @@ LISTING_LIMIT_BYTES: Final = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class StageCommand:
-    """Fetches files by running the site's command. `owner` marks its processes."""
+    """Fetches files by running the site's command for each of them."""
 
     template: Sequence[str]
-    names: NameMap
-    owner: str
+    commands: SiteCommands
     deadline_s: float
     stall_s: float
-    output_limit_bytes: int
 
-    async def fetch(
-        self,
-        lfn: str,
-        target: Path,
-        size_bytes: int | None,
-        limit_bytes: int | None,
-        on_start: Callable[[int, float], None] | None,
-        on_progress: Callable[[int], None] | None,
-    ) -> Fetched:
+    async def fetch(self, order: FetchOrder) -> Fetched:
         """Runs the command for one file. Raises NameRefused."""
-        values = {
-            "source": self.names.archive_name(lfn),
-            "target": str(target),
-            "lfn": lfn,
-            "size": size_bytes,
-        }
-        spec = CommandSpec(
-            argv=render_argv(self.template, values),
-            deadline_s=self.deadline_s,
-            cwd=target.parent,
-            output_limit_bytes=self.output_limit_bytes,
-            watch=target,
-            stall_s=self.stall_s,
-            size_limit_bytes=limit_bytes,
-            owner=self.owner,
+        result = await run_command(
+            self.spec(order),
+            on_start=order.on_start,
+            on_progress=order.on_progress,
+            on_line=_note_taker(order),
         )
-        result = await run_command(spec, on_start=on_start, on_progress=on_progress)
-        found_bytes, missing = _look_at(target)
+        found_bytes, missing = await asyncio.to_thread(look_at, order.target)
         return Fetched(
             result.failure or missing,
             found_bytes,
@@ -77,15 +59,50 @@ class StageCommand:
             result.output_tail,
         )
 
+    def spec(self, order: FetchOrder) -> CommandSpec:
+        """The run for one file. Raises NameRefused."""
+        values = {
+            "source": self.commands.names.archive_name(order.lfn),
+            "target": str(order.target),
+            "lfn": order.lfn,
+            "size": order.size_bytes,
+        }
+        return self.commands.spec(
+            render_argv(self.template, values),
+            self.deadline_s,
+            cwd=order.target.parent,
+            watch=order.target,
+            stall_s=self.stall_s,
+            size_limit_bytes=order.limit_bytes,
+        )
 
-@dataclass(frozen=True, slots=True)
+
+def _note_taker(order: FetchOrder) -> Callable[[bytes], bool]:
+    """What hears a command's lines in its thread, and tells its notes in the loop's."""
+    loop = asyncio.get_running_loop()
+    last = ""
+
+    def hear(line: bytes) -> bool:
+        nonlocal last
+        note = progress_in(line)
+        if note is None:
+            return False
+        if order.on_note is not None and note != last:
+            last = note
+            # A loop that is closed has nobody left to be told.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(order.on_note, note)
+        return True
+
+    return hear
+
+
+@dataclass(frozen=True)
 class StatCommand:
     """Asks about files by running the site's command, `parallel` at a time."""
 
     template: Sequence[str]
-    names: NameMap
-    owner: str
-    output_limit_bytes: int
+    commands: SiteCommands
     parallel: int
 
     async def examine(self, lfns: Sequence[str]) -> list[ArchiveFile]:
@@ -95,25 +112,25 @@ class StatCommand:
 
         async def ask_in_turn() -> None:
             for turn, lfn in turns:
-                found[turn] = await self._ask(lfn)
+                async with self._turns:
+                    found[turn] = await self._ask(lfn)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self.parallel, len(lfns))):
                 group.create_task(ask_in_turn())
         return [found[turn] for turn in range(len(lfns))]
 
+    @cached_property
+    def _turns(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(self.parallel)
+
     async def _ask(self, lfn: str) -> ArchiveFile:
         try:
-            source = self.names.archive_name(lfn)
+            source = self.commands.names.archive_name(lfn)
         except NameRefused as error:
             return beyond_asking(lfn, str(error))
         values = {"source": source, "lfn": lfn, "target": "", "size": None}
-        spec = CommandSpec(
-            argv=render_argv(self.template, values),
-            deadline_s=STAT_DEADLINE_S,
-            output_limit_bytes=self.output_limit_bytes,
-            owner=self.owner,
-        )
+        spec = self.commands.spec(render_argv(self.template, values), STAT_DEADLINE_S)
         result = await run_command(spec)
         if result.failure is None:
             return understand_file(lfn, result.stdout)
@@ -125,7 +142,7 @@ class ListCommand:
     """Lists directories by running the site's command, `parallel` at a time."""
 
     template: Sequence[str]
-    owner: str
+    commands: SiteCommands
     parallel: int
 
     async def list_directory(self, directory: Directory) -> Listing:
@@ -136,11 +153,10 @@ class ListCommand:
             "target": "",
             "size": None,
         }
-        spec = CommandSpec(
-            argv=render_argv(self.template, values),
-            deadline_s=STAT_DEADLINE_S,
+        spec = self.commands.spec(
+            render_argv(self.template, values),
+            STAT_DEADLINE_S,
             output_limit_bytes=LISTING_LIMIT_BYTES,
-            owner=self.owner,
         )
         async with self._turns:
             result = await run_command(spec)
@@ -167,7 +183,7 @@ def _presence(failure: Failure) -> Presence:
     return Presence.NOT_THERE if missing else Presence.UNKNOWN
 
 
-def _look_at(target: Path) -> tuple[int, Failure | None]:
+def look_at(target: Path) -> tuple[int, Failure | None]:
     """The size of what a command left, and why it will not do if it will not."""
     try:
         found = target.lstat()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from common.command import Failure
     from dataserver.checksum import Checksum
@@ -70,6 +71,33 @@ class Listing:
     presence: Presence
     entries: Sequence[ArchiveEntry] = ()
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchOrder:
+    """One file to be brought to `target`, which must not exist yet, in a directory of its own.
+
+    `size_bytes` is what the file is expected to have, None if unknown; a file that grows
+    beyond `limit_bytes` is stopped. `on_start` is given the command's process id, which is
+    its group's as well, and its start time, as soon as it runs; `on_progress` the bytes that
+    are there, and `on_note` what is said of the work under way, now and then.
+    """
+
+    lfn: str
+    target: Path
+    size_bytes: int | None = None
+    limit_bytes: int | None = None
+    on_start: Callable[[int, float], None] | None = None
+    on_progress: Callable[[int], None] | None = None
+    on_note: Callable[[str], None] | None = None
+
+
+class Fetcher(Protocol):
+    """A way of bringing files."""
+
+    async def fetch(self, order: FetchOrder) -> Fetched:
+        """Brings one file. Raises NameRefused; when cancelled, nothing of it is left."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

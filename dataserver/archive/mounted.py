@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from common.names import NameMap, NameRule
+    from dataserver.archive.model import FetchOrder
 
 STAT_LIMIT_S: Final = 60.0
 """An archive that answers nothing for that long is not waited for."""
@@ -68,26 +69,18 @@ class MountedArchive:
             for lfn, file in zip(lfns, found, strict=True)
         ]
 
-    async def fetch(
-        self,
-        lfn: str,
-        target: Path,
-        _size_bytes: int | None,
-        limit_bytes: int | None,
-        _on_start: object,
-        on_progress: Callable[[int], None] | None,
-    ) -> Fetched:
+    async def fetch(self, order: FetchOrder) -> Fetched:
         """Copies one file. Raises NameRefused.
 
         A copy that hangs within the kernel is given up and left to its thread: it
         stops as soon as it can.
         """
-        rule, source = self._names.explain(lfn)
-        copy = Copy(source, str(target), limit_bytes)
+        rule, source = self._names.explain(order.lfn)
+        copy = Copy(source, str(order.target), order.limit_bytes)
         begun_s = time.monotonic()
         failure = None
         try:
-            await self._run(copy, on_progress)
+            await self._run(copy, order.on_progress)
         except CopyError as error:
             failure = error.failure
             if failure.error_class is ErrorClass.NOT_FOUND:

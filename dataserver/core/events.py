@@ -106,6 +106,14 @@ class Grew:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """What the command or the archive says of a copy under way, for people; a sign of life."""
+
+    recall_id: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ran:
     """How the command that brings a file went, well or not."""
 
@@ -318,6 +326,7 @@ Event = (
     | EvictionOrdered
     | Examined
     | Grew
+    | Noted
     | Copied
     | Verified
     | Published

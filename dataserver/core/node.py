@@ -119,6 +119,7 @@ class Node:
             events.EvictionOrdered: removals.evict,
             events.Examined: staging.examined,
             events.Grew: staging.grew,
+            events.Noted: lambda event, _: staging.noted(event),
             events.Copied: staging.copied,
             events.Verified: staging.verified,
             events.Published: staging.published,

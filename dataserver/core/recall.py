@@ -84,6 +84,7 @@ class Recall:
         "checksum",
         "failure",
         "lfn",
+        "note",
         "ran",
         "recall_id",
         "reserve_bytes",
@@ -101,6 +102,7 @@ class Recall:
         self.accepted_s = now_s
         self.state = RecallState.ACCEPTED
         self.bytes_done = 0
+        self.note = ""
         self.failure: Failure | None = None
         self.ran = Ran()
         self.story = Story()
@@ -112,7 +114,13 @@ class Recall:
         if after is None:
             raise IllegalMove(f"recall {self.recall_id}", self.state.value, event, self.story)
         self.state = after
+        self.note = ""
         self.story.tell(now_s, f"{event} → {after.value}{': ' if why else ''}{why}")
+
+    @property
+    def phase(self) -> str:
+        """Where it stands, with what is said of that, for people."""
+        return f"{self.state.value} ({self.note})" if self.note else self.state.value
 
     @property
     def ended(self) -> bool:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         Copied,
         Examined,
         Grew,
+        Noted,
         Published,
         RecallOrdered,
         StepFailed,
@@ -204,6 +205,12 @@ class Staging:
                 self._stop(recall, reasons.wrong_size("grew to", recall.bytes_done, recall), now_s)
         elif not self._room.growth.follow(recall, now_s):
             self._stop(recall, reasons.outgrown(self._pool, recall), now_s)
+
+    def noted(self, event: Noted) -> None:
+        """Keeps the latest of what is said of a copy."""
+        recall = self._recalls.get(event.recall_id)
+        if recall is not None and recall.state is RecallState.COPYING:
+            recall.note = event.note
 
     def copied(self, event: Copied, now_s: float) -> None:
         """Goes on to verify what was copied, if it is of the right size and has room."""

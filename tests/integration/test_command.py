@@ -22,6 +22,7 @@ import pytest
 from common.command import (
     CommandResult,
     CommandSpec,
+    Credentials,
     Cut,
     ErrorClass,
     kill_leftover,
@@ -353,6 +354,51 @@ def test_it_is_killed_when_nothing_grows(tmp_path: Path, before: str) -> None:
     assert result.failure is not None
     assert result.failure.error_class is ErrorClass.TRANSIENT
     assert "it wrote nothing for" in result.failure.reason
+
+
+def test_it_is_not_stalled_while_it_tells_of_its_progress(tmp_path: Path) -> None:
+    heard: list[bytes] = []
+
+    def hear(line: bytes) -> bool:
+        heard.append(line)
+        return line.startswith(b"progress")
+
+    # Each says something every 0.1 s, for three times as long as it may be silent.
+    talking = 'for i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do echo "$1: $i"; sleep 0.1; done'
+    options: dict[str, Any] = {"watch": tmp_path / "target", "stall_s": 0.5}
+    assert run(sh(talking, "progress", **options), on_line=hear).failure is None
+    assert heard == [b"progress: %d" % number for number in range(15)]
+    assert run(sh(talking, "chatter", **options), on_line=hear).cut is Cut.STALL
+
+
+def test_it_reads_what_is_written_while_it_runs() -> None:
+    read_fd, write_fd = os.pipe()
+
+    def hear(line: bytes) -> bool:
+        # What it says makes us say the next word, and then no more.
+        if line == b"first":
+            os.write(write_fd, b"second\n")
+        else:
+            os.close(write_fd)
+        return True
+
+    os.write(write_fd, b"first\n")
+    result = run(spec("/bin/cat", stdin_fd=read_fd), on_line=hear)
+    os.close(read_fd)
+    assert result.stdout == b"first\nsecond\n"
+
+
+def test_a_credential_is_handed_over_as_it_is_when_it_starts(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    told = sh("echo $TOKEN", credentials=Credentials(contents={"TOKEN": token}))
+    for content in ("first", "renewed"):
+        token.write_text(content)
+        assert run(told).stdout == f"{content}\n".encode()
+    token.unlink()
+    failure = run(told).failure
+    assert failure is not None
+    assert failure.error_class is ErrorClass.TRANSIENT
+    assert failure.reason.startswith("/bin/sh is not run: the credential TOKEN")
 
 
 @pytest.mark.parametrize("write", ["printf x >>$1", "printf x >>$1.part", "touch $1"])

@@ -9,7 +9,16 @@ import pytest
 
 from common.command.environment import ID_VARIABLE, command_environment
 from common.command.growth import Growth
-from common.command.output import CHUNK_BYTES, REASON_CHARACTERS, Tail, as_reason, last_lines
+from common.command.output import (
+    CHUNK_BYTES,
+    LONGEST_LINE_BYTES,
+    REASON_CHARACTERS,
+    Lines,
+    Tail,
+    as_reason,
+    last_lines,
+)
+from common.command.progress import NOTE_CHARACTERS, progress_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +96,49 @@ def test_the_environment_is_short_and_what_is_configured_wins() -> None:
         "STAGE_POOL": "hot",
         ID_VARIABLE: "disk1/1",
     }
+
+
+def test_a_site_says_which_variables_pass() -> None:
+    own = {"PATH": "/bin", "BEARER_TOKEN": "secret", "AWS_PROFILE": "tape", "AWS": "x"}
+    assert command_environment(own, {}, "x", ["AWS_*"]) == {
+        "PATH": "/bin",
+        "AWS_PROFILE": "tape",
+        ID_VARIABLE: "x",
+    }
+    assert command_environment(own, {}, "x", []) == {"PATH": "/bin", ID_VARIABLE: "x"}
+
+
+@pytest.mark.parametrize("size_bytes", [1, 3, 1000])
+def test_a_stream_is_cut_into_lines_however_it_comes(size_bytes: int) -> None:
+    stream = b"one\n\ntwo\n" + b"x" * (LONGEST_LINE_BYTES + 1) + b"\nthree\nfour"
+    found: list[bytes] = []
+    lines = Lines(found.append)
+    for start in range(0, len(stream), size_bytes):
+        lines.feed(stream[start : start + size_bytes])
+    assert found == [b"one", b"two", b"three"]
+    lines.feed(b"")
+    assert found[3:] == [b"four"]
+
+
+@pytest.mark.parametrize(
+    ("line", "note"),
+    [
+        (b"progress: waiting for tape VOL123", "waiting for tape VOL123"),
+        (b"progress:", ""),
+        (b'{"state": "progress", "note": "on its way"}', "on its way"),
+        (b'  {"state": "progress"}', ""),
+        (b'{"state": "progress", "note": 7}', ""),
+        (b"progress: \x1b[31mred\x1b[0m \xff", "red \\xff"),
+        (b"progress: " + b"x" * 1000, "x" * NOTE_CHARACTERS + "…"),
+        (b'{"state": "done"}', None),
+        (b"copying, progress: 10%", None),
+        (b'{"state": "progress"', None),
+        (b"[1]", None),
+        (b"", None),
+    ],
+)
+def test_progress_is_told_from_chatter(line: bytes, note: str | None) -> None:
+    assert progress_in(line) == note
 
 
 def test_a_command_always_has_a_path() -> None:

@@ -113,6 +113,22 @@ def test_a_file_that_grows_past_its_size_is_stopped() -> None:
     only(node(ev.Grew("r/a", 101)), do.StopStep)
 
 
+def test_what_is_said_of_a_copy_is_told_until_it_goes_on() -> None:
+    node = Driven()
+    node.welcome()
+    node.order("/a")
+    recall = node.node.staging.get("r/a")
+    assert recall is not None
+    assert recall.phase == "copying"
+    assert node(ev.Noted("r/a", "waits for VOL123")) == []
+    assert recall.phase == "copying (waits for VOL123)"
+    node(ev.Copied("r/a", 100))
+    assert recall.phase == "verifying"
+    assert node(ev.Noted("r/a", "heard too late")) == []
+    assert recall.phase == "verifying"
+    assert node(ev.Noted("r/nobody", "heard too late")) == []
+
+
 # --- cancelling ---------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from common.command import ErrorClass
 from common.errors import NameRefused
 from common.names import NameMap, NameRule
 from dataserver.archive import copier, mounted
-from dataserver.archive.model import ArchiveFile, Fetched, Presence
+from dataserver.archive.model import ArchiveFile, Fetched, FetchOrder, Presence
 from dataserver.archive.mounted import MountedArchive, root_of
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def archive(store: Path) -> MountedArchive:
 async def fetched(
     archive: MountedArchive, lfn: str, target: Path, limit_bytes: int | None = None
 ) -> Fetched:
-    return await archive.fetch(lfn, target, None, limit_bytes, None, None)
+    return await archive.fetch(FetchOrder(lfn=lfn, target=target, limit_bytes=limit_bytes))
 
 
 def error_class(result: Fetched) -> ErrorClass:
@@ -244,7 +244,8 @@ async def test_progress_is_told(
         slices.release()
 
     monkeypatch.setattr(copier, "_METHODS", (paced,))
-    result = await archive.fetch("/store/a.root", tmp_path / "target", None, None, None, hear)
+    target = tmp_path / "target"
+    result = await archive.fetch(FetchOrder(lfn="/store/a.root", target=target, on_progress=hear))
     assert result.failure is None
     assert told[:2] == [4, 8]
 

@@ -148,3 +148,14 @@ def test_a_role_or_node_the_file_does_not_have_is_refused(tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match='no data server "disk3"; there are: disk1, disk2'):
         node_name(config, "disk3")
     assert node_name(config, "second") == "disk2"
+
+
+def test_credentials_must_be_there(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    path = site(tmp_path).path
+    keys = f'credential_contents = {{ TOKEN = "{token}" }}'
+    path.write_text(path.read_text().replace("[redirector]", f"{keys}\n[redirector]"))
+    (told,) = problems(load(path, {}), "dataserver")
+    assert told == f"mss.credential_contents.TOKEN: {token} is not a file that is there"
+    token.write_text("x")
+    assert problems(load(path, {}), "dataserver") == []
