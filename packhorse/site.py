@@ -224,6 +224,10 @@ class Site:
         """Gives a node no more recalls, or, with `undo`, does so again."""
         return self._portal.run(self._site.drain(node, undo=undo))
 
+    def forget(self, node: str) -> None:
+        """Forgets a data server that is gone for good, or whose pool was replaced."""
+        self._portal.run(self._site.forget(node))
+
     def purge_plan(
         self, node: str = "", *, target_bytes: int = 0, limit: int = 0
     ) -> list[PurgePlan]:

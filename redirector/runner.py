@@ -22,6 +22,7 @@ from redirector.core.instructions import (
     AnswerClaim,
     AnswerDirectory,
     AnswerDrain,
+    AnswerForget,
     AnswerPin,
     AnswerStage,
     AnswerUnpin,
@@ -137,6 +138,7 @@ class Runner:
                     | AnswerPin()
                     | AnswerUnpin()
                     | AnswerDrain()
+                    | AnswerForget()
                     | AnswerClaim()
                     | AnswerDirectory()
                 ):

@@ -292,6 +292,13 @@ class AsyncSite:
         request = pb.DrainRequest(node=node, undo=undo)
         return DrainReport((await call(self._cluster.Drain(request), self._peer)).recalls_left)
 
+    async def forget(self, node: str) -> None:
+        """Forgets a data server that is gone for good, or whose pool was replaced.
+
+        Raises NotFound, or Refused while it may come back to what is still its own.
+        """
+        await call(self._cluster.Forget(pb.ForgetRequest(node=node)), self._peer)
+
     async def purge_plan(
         self, node: str = "", *, target_bytes: int = 0, limit: int = 0
     ) -> list[PurgePlan]:

@@ -1,4 +1,4 @@
-"""`packhorse status | nodes | drain | purge`: the site as its admin sees it."""
+"""`packhorse status | nodes | drain | forget | purge`: the site as its admin sees it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN_VERDICTS = 1000
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this group."""
-    for command in (status, nodes, drain, purge):
+    for command in (status, nodes, drain, forget, purge):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -62,6 +62,24 @@ def drain(
         say(f"{node} gets recalls again")
     else:
         say(f"{node} is draining; {counted(report.recalls_left, 'recall')} left to finish")
+
+
+def forget(
+    node: Annotated[str, typer.Argument(metavar="NODE", help="A data server's name.")],
+    config: ConfigOption = None,
+    redirector: RedirectorOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Forget a data server that is gone for good, or whose pool was replaced by another one.
+
+    Until then no other pool can take its name: an empty pool is more often a disk that is
+    not mounted than a new one.
+    """
+    with_site(config, redirector, lambda site: site.forget(node))
+    if as_json:
+        say_json({"node": node})
+    else:
+        say(f"{node} is forgotten")
 
 
 def purge(

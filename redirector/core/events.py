@@ -219,6 +219,17 @@ class DrainAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetAsked:
+    """A node is gone for good, or its pool is. Answered by `AnswerForget`.
+
+    Raises NotFound for a node never heard of, Refused for one that may come back to what is
+    still its own.
+    """
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class MakeDirectoryAsked:
     """A client makes a directory. Answered by `AnswerDirectory`.
 
@@ -284,6 +295,7 @@ Event = (
     | PinAsked
     | UnpinAsked
     | DrainAsked
+    | ForgetAsked
     | MakeDirectoryAsked
     | RemoveDirectoryAsked
     | Restored

@@ -287,6 +287,8 @@ class Head:
                 self._asking.unpin(event, now_s)
             case events.DrainAsked():
                 self._membership.drain(event)
+            case events.ForgetAsked():
+                self._membership.forget(event, now_s)
             case events.MakeDirectoryAsked():
                 self._browsing.make(event)
             case events.RemoveDirectoryAsked():

@@ -247,6 +247,11 @@ class AnswerDrain:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerForget:
+    """To ForgetAsked: nothing is known of the node any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerClaim:
     """To ClaimAsked: the name is the node's to write under. Rests on nothing that is kept."""
 
@@ -276,6 +281,7 @@ Answer = (
     | AnswerPin
     | AnswerUnpin
     | AnswerDrain
+    | AnswerForget
     | AnswerClaim
     | AnswerDirectory
 )

@@ -8,6 +8,7 @@ from common import wording
 from common.errors import NotFound, Refused
 from redirector.core.instructions import (
     AnswerDrain,
+    AnswerForget,
     CloseConnection,
     ConfirmHeartbeat,
     NoteUses,
@@ -22,7 +23,7 @@ from redirector.core.states import NodeState
 if TYPE_CHECKING:
     from redirector.core.books import Books
     from redirector.core.claiming import Claiming
-    from redirector.core.events import DrainAsked, NodeHeartbeat, NodeHello, NodeLost
+    from redirector.core.events import DrainAsked, ForgetAsked, NodeHeartbeat, NodeHello, NodeLost
     from redirector.core.holdings import Holdings
     from redirector.core.node import Node
     from redirector.core.staging import Staging
@@ -110,6 +111,26 @@ class Membership:
         books.nodes_changed[node] = None
         books.out.answer(AnswerDrain(len(node.recalls)))
 
+    def forget(self, event: ForgetAsked, now_s: float) -> None:
+        """A node is gone for good, or another pool is to take its name."""
+        books = self._books
+        node = books.nodes.get(event.node)
+        if node is None:
+            raise NotFound(f"no data server named {event.node} was ever heard of")
+        if node.connection is not None:
+            raise Refused(f"{event.node} is in touch; stop it first")
+        if node.state is not NodeState.DROPPED:
+            silent = wording.duration(now_s - node.last_heard_s)
+            lease = wording.duration(books.settings.lost_after_s)
+            raise Refused(
+                f"{event.node} was heard of {silent} ago, and what it stages is its own for {lease}; "
+                "try again then"
+            )
+        if books.index.sweeping:
+            raise Refused(f"what {event.node} held is still being forgotten; try again in a moment")
+        self._forget(node)
+        books.out.answer(AnswerForget())
+
     # --- time ---
 
     def check_silence(self, now_s: float) -> None:
@@ -138,13 +159,16 @@ class Membership:
         silent_s = now_s - node.last_heard_s
         if node.state is NodeState.DROPPED:
             if silent_s >= settings.forget_node_after_s and not self._books.index.sweeping:
-                self._books.nodes.forget(node)
-                self._books.out.add(RemoveNode(node.name))
+                self._forget(node)
         elif node.state is NodeState.UP:
             if silent_s >= settings.suspect_after_s:
                 node.move("silent", now_s)
         elif silent_s >= settings.lost_after_s:
             self._drop(node, now_s)
+
+    def _forget(self, node: Node) -> None:
+        self._books.nodes.forget(node)
+        self._books.out.add(RemoveNode(node.name))
 
     def _drop(self, node: Node, now_s: float) -> None:
         """Gives a node up: its replicas are gone, its recalls go to others."""

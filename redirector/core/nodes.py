@@ -88,6 +88,11 @@ class Nodes:
                     f"node {name} is connected from {known.address.address} and was heard "
                     f"{self._silence(known, now_s)} ago; it cannot join twice"
                 )
+        elif known is not None and known.pool_id != hello.pool_id:
+            return (
+                f"node {name} was here with another pool before; is its disk mounted? If that pool "
+                f"is gone for good, say so: packhorse forget {name}"
+            )
         for node in self._by_name.values():
             same_pool = node.pool_id == hello.pool_id and node is not known
             if same_pool and node.state is not NodeState.DROPPED:

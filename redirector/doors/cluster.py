@@ -14,7 +14,7 @@ from common.grpc_server import INTERNAL_ERROR
 from common.names import normalise
 from protos.packhorse.v1 import redirector_pb2 as pb
 from protos.packhorse.v1 import redirector_pb2_grpc as pb_grpc
-from redirector.core.events import ClaimAsked, DrainAsked, NodeLost
+from redirector.core.events import ClaimAsked, DrainAsked, ForgetAsked, NodeLost
 from redirector.core.instructions import AnswerDrain
 from redirector.wire import files as wire_files
 from redirector.wire import nodes as wire
@@ -127,6 +127,11 @@ class ClusterDoor(pb_grpc.ClusterServicer):
         answer = await self._runner.ask(DrainAsked(node, undo=request.undo))
         assert isinstance(answer, AnswerDrain)
         return pb.DrainReply(recalls_left=answer.recalls_left)
+
+    async def Forget(self, request: pb.ForgetRequest, context: object) -> pb.ForgetReply:
+        """Forgets a node that is gone for good."""
+        await self._runner.ask(ForgetAsked(required("Forget: node", request.node)))
+        return pb.ForgetReply()
 
     async def PlanPurge(self, request: pb.PlanPurgeRequest, context: object) -> pb.PlanPurgeReply:
         """Asks nodes what their next purge would take."""

@@ -796,6 +796,11 @@ class ClusterStub:
                 request_serializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.DrainRequest.SerializeToString,
                 response_deserializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.DrainReply.FromString,
                 _registered_method=True)
+        self.Forget = channel.unary_unary(
+                '/packhorse.v1.Cluster/Forget',
+                request_serializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.ForgetRequest.SerializeToString,
+                response_deserializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.ForgetReply.FromString,
+                _registered_method=True)
         self.PlanPurge = channel.unary_unary(
                 '/packhorse.v1.Cluster/PlanPurge',
                 request_serializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.PlanPurgeRequest.SerializeToString,
@@ -849,6 +854,13 @@ class ClusterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Forget(self, request, context):
+        """A data server is gone for good, or its pool was replaced by another one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PlanPurge(self, request, context):
         """What every node's next purge would take, and why.
         """
@@ -890,6 +902,11 @@ def add_ClusterServicer_to_server(servicer, server):
                     servicer.Drain,
                     request_deserializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.DrainRequest.FromString,
                     response_serializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.DrainReply.SerializeToString,
+            ),
+            'Forget': grpc.unary_unary_rpc_method_handler(
+                    servicer.Forget,
+                    request_deserializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.ForgetRequest.FromString,
+                    response_serializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.ForgetReply.SerializeToString,
             ),
             'PlanPurge': grpc.unary_unary_rpc_method_handler(
                     servicer.PlanPurge,
@@ -1041,6 +1058,33 @@ class Cluster:
             '/packhorse.v1.Cluster/Drain',
             protos_dot_packhorse_dot_v1_dot_redirector__pb2.DrainRequest.SerializeToString,
             protos_dot_packhorse_dot_v1_dot_redirector__pb2.DrainReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Forget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/packhorse.v1.Cluster/Forget',
+            protos_dot_packhorse_dot_v1_dot_redirector__pb2.ForgetRequest.SerializeToString,
+            protos_dot_packhorse_dot_v1_dot_redirector__pb2.ForgetReply.FromString,
             options,
             channel_credentials,
             insecure,

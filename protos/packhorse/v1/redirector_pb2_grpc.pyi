@@ -257,6 +257,8 @@ class ClusterStub:
     """
     Status: _grpc.UnaryUnaryMultiCallable[_redirector_pb2.StatusRequest, _redirector_pb2.StatusReply]
     Drain: _grpc.UnaryUnaryMultiCallable[_redirector_pb2.DrainRequest, _redirector_pb2.DrainReply]
+    Forget: _grpc.UnaryUnaryMultiCallable[_redirector_pb2.ForgetRequest, _redirector_pb2.ForgetReply]
+    """A data server is gone for good, or its pool was replaced by another one."""
     PlanPurge: _grpc.UnaryUnaryMultiCallable[_redirector_pb2.PlanPurgeRequest, _redirector_pb2.PlanPurgeReply]
     """What every node's next purge would take, and why."""
     ListRecalls: _grpc.UnaryUnaryMultiCallable[_redirector_pb2.ListRecallsRequest, _redirector_pb2.ListRecallsReply]
@@ -280,6 +282,8 @@ class ClusterAsyncStub(ClusterStub):
     """
     Status: _aio.UnaryUnaryMultiCallable[_redirector_pb2.StatusRequest, _redirector_pb2.StatusReply]  # type: ignore[assignment]
     Drain: _aio.UnaryUnaryMultiCallable[_redirector_pb2.DrainRequest, _redirector_pb2.DrainReply]  # type: ignore[assignment]
+    Forget: _aio.UnaryUnaryMultiCallable[_redirector_pb2.ForgetRequest, _redirector_pb2.ForgetReply]  # type: ignore[assignment]
+    """A data server is gone for good, or its pool was replaced by another one."""
     PlanPurge: _aio.UnaryUnaryMultiCallable[_redirector_pb2.PlanPurgeRequest, _redirector_pb2.PlanPurgeReply]  # type: ignore[assignment]
     """What every node's next purge would take, and why."""
     ListRecalls: _aio.UnaryUnaryMultiCallable[_redirector_pb2.ListRecallsRequest, _redirector_pb2.ListRecallsReply]  # type: ignore[assignment]
@@ -330,6 +334,14 @@ class ClusterServicer(metaclass=_abc_1.ABCMeta):
         request: _redirector_pb2.DrainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_redirector_pb2.DrainReply, _abc.Awaitable[_redirector_pb2.DrainReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Forget(
+        self,
+        request: _redirector_pb2.ForgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_redirector_pb2.ForgetReply, _abc.Awaitable[_redirector_pb2.ForgetReply]]:
+        """A data server is gone for good, or its pool was replaced by another one."""
 
     @_abc_1.abstractmethod
     def PlanPurge(

@@ -8,6 +8,7 @@ from common.errors import NotFound, Refused
 from redirector.core import events
 from redirector.core.instructions import (
     AnswerDrain,
+    AnswerForget,
     CloseConnection,
     ConfirmHeartbeat,
     PublishFiles,
@@ -168,14 +169,36 @@ def test_a_second_process_on_one_pool_is_refused_while_the_first_one_lives() -> 
     assert state_of(site, "disk1") is NodeState.JOINING
 
 
-def test_a_new_pool_may_take_a_name_once_the_old_one_is_dropped() -> None:
+def test_a_new_pool_may_take_a_name_once_the_old_one_is_forgotten() -> None:
+    site = Site()
+    site.join("disk1", {"/f": 5})
+    with pytest.raises(Refused, match="disk1 is in touch; stop it first"):
+        site.give(events.ForgetAsked("disk1"))
+    site.lose("disk1")
+    assert isinstance(site.hello("disk1", pool="pool-new")[0], RefuseNode)
+    with pytest.raises(Refused, match="what it stages is its own for 60 s"):
+        site.give(events.ForgetAsked("disk1"))
+    site.wait(61.0)
+    (refused,) = site.hello("disk1", pool="pool-new")
+    assert isinstance(refused, RefuseNode)
+    assert "is its disk mounted?" in refused.reason
+    assert "packhorse forget disk1" in refused.reason
+    assert site.give(events.ForgetAsked("disk1")) == [RemoveNode("disk1"), AnswerForget()]
+    done = site.hello("disk1", pool="pool-new")
+    assert done[0] == SaveNode(NodeRecord("disk1", "pool-new"))
+
+
+def test_the_pool_a_dropped_node_had_may_come_back() -> None:
     site = Site()
     site.join("disk1", {"/f": 5})
     site.lose("disk1")
-    assert isinstance(site.hello("disk1", pool="pool-new")[0], RefuseNode)
     site.wait(61.0)
-    done = site.hello("disk1", pool="pool-new")
-    assert done[0] == SaveNode(NodeRecord("disk1", "pool-new"))
+    assert Welcome(1.0, 60.0, "E") in site.sent(site.hello("disk1"), "disk1")
+
+
+def test_a_node_nobody_knows_cannot_be_forgotten() -> None:
+    with pytest.raises(NotFound, match="no data server named disk9"):
+        Site().give(events.ForgetAsked("disk9"))
 
 
 def test_a_second_hello_on_one_connection_is_refused() -> None:
