@@ -139,6 +139,15 @@ class StaleEpoch(PackhorseError):
     grpc_status = "FAILED_PRECONDITION"
 
 
+class DiskAway(PackhorseError):
+    """A pool whose disk is not mounted, or fails."""
+
+    code = "disk-away"
+    exit_code = 16
+    grpc_status = "UNAVAILABLE"
+    retryable = True
+
+
 def all_errors() -> dict[str, type[PackhorseError]]:
     """Every class of error by its stable code."""
     found: dict[str, type[PackhorseError]] = {}

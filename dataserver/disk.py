@@ -27,7 +27,7 @@ import shutil
 import stat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from common.errors import ConfigError
+from common.errors import ConfigError, DiskAway
 from dataserver.threads import Threads
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ _SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 _TRIES: Final = 10
 #: What opening a link, a socket or a device without a driver ends with.
 _NO_FILE: Final = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})
+#: What opening a pool ends with whose disk is not there.
+_AWAY: Final = frozenset(
+    {errno.ENOENT, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN}
+)
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -100,7 +104,7 @@ class PoolDisk:
     """One pool's directory tree."""
 
     def __init__(self, root: Path) -> None:
-        """Opens the pool and makes its private directories; raises ConfigError."""
+        """Opens the pool and makes its private directories; raises ConfigError, DiskAway."""
         self.root = root
         self.threads = Threads(f"{root.name} disk", THREADS)
         self.checkers = Threads(f"{root.name} checkers", THREADS)
@@ -114,10 +118,12 @@ class PoolDisk:
                     os.mkdir(name, 0o755, dir_fd=self._root_fd)
             self._incoming_fd = os.open(INCOMING, _DIRECTORY, dir_fd=self._root_fd)
         except OSError as error:
-            reason = error.strerror
+            message = f"pool {root} cannot be used: {error.strerror}"
             if isinstance(error, FileNotFoundError):
-                reason = "no such directory; is its disk mounted?"
-            raise ConfigError(f"pool {root} cannot be used: {reason}") from error
+                message = f"pool {root} cannot be used: no such directory; is its disk mounted?"
+            if error.errno in _AWAY:
+                raise DiskAway(message) from error
+            raise ConfigError(message) from error
         if not os.access(root, os.W_OK | os.X_OK):
             raise ConfigError(f"pool {root} cannot be used: it is not writable")
 
@@ -136,6 +142,25 @@ class PoolDisk:
     def path(self, lfn: str) -> Path:
         """Where a replica lies, for those who must be told a path."""
         return self.root / lfn.lstrip("/")
+
+    def is_at_its_path(self) -> bool:
+        """Whether the pool's path leads to this very directory still. Raises OSError."""
+        return os.path.samestat(self.root.stat(), os.fstat(self._root_fd))
+
+    def read_private(self, name: str) -> bytes:
+        """A small file of the private directory, wherever the path leads. Raises OSError."""
+        with _opened(PRIVATE, self._root_fd) as directory:
+            fd = _open_regular(name, directory)
+        try:
+            return os.read(fd, 4096)
+        finally:
+            os.close(fd)
+
+    def create_probe(self) -> int:
+        """An empty file of no use, open for writing. Raises OSError."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with _opened(PRIVATE, self._root_fd) as directory:
+            return os.open("probe", flags, 0o644, dir_fd=directory)
 
     def free_bytes(self) -> int:
         """What the file system still has for us."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, Final
 
 from common.errors import ConfigError, Damaged
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_ID = re.compile(r"[0-9a-f]{32}")
+    from dataserver.disk import PoolDisk
+
+_NAME: Final = "pool_id"
+_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def pool_id(private: Path) -> str:
@@ -20,7 +25,7 @@ def pool_id(private: Path) -> str:
 
     Raises ConfigError if it cannot be kept, Damaged if it is not what it should be.
     """
-    path = private / "pool_id"
+    path = private / _NAME
     try:
         if not path.exists():
             _write(path, secrets.token_hex(16))
@@ -30,6 +35,47 @@ def pool_id(private: Path) -> str:
     if not _ID.fullmatch(found):
         raise Damaged(f"{path} does not hold a pool's identity; remove it to make a new one")
     return found
+
+
+class Whereabouts(Enum):
+    """Where a pool is that was opened a while ago."""
+
+    HERE = "here"
+    AWAY = "away"  # there is no pool at its path
+    ANOTHER = "another"  # a pool is at its path, but not the directory that was opened
+
+
+def find(disk: PoolDisk, identity: str) -> Whereabouts:
+    """Where the pool is now; blocks, for as long as its disk does. Raises OSError if that fails.
+
+    Both ways to it are tried: the descriptors it was opened by, and its path, by which stage
+    commands write and local readers read. A disk that was unmounted is still there by the
+    one, and one that was mounted again only by the other.
+    """
+    try:
+        is_here = _is_id(disk.read_private(_NAME), identity) and disk.is_at_its_path()
+    except OSError as error:
+        if _id_at(disk.private):
+            return Whereabouts.ANOTHER
+        if error.errno not in {errno.ENOENT, errno.ENOTDIR}:
+            raise
+        return Whereabouts.AWAY
+    if is_here:
+        return Whereabouts.HERE
+    return Whereabouts.ANOTHER if _id_at(disk.private) else Whereabouts.AWAY
+
+
+def _is_id(found: bytes, identity: str) -> bool:
+    return found.strip() == identity.encode()
+
+
+def _id_at(private: Path) -> str:
+    """The identity of the pool at a path, "" if there is none."""
+    try:
+        found = (private / _NAME).read_text(errors="replace").strip()
+    except OSError:
+        return ""
+    return found if _ID.fullmatch(found) else ""
 
 
 def _write(path: Path, text: str) -> None:

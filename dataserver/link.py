@@ -119,6 +119,7 @@ class Link:
                 instructions.TellEnded: self._tell_ended,
                 instructions.TellEvicted: self._tell_evicted,
                 instructions.TellClaimEnded: self._tell_claim_ended,
+                instructions.JoinAnew: self._join_anew,
             }
         )
 
@@ -180,6 +181,11 @@ class Link:
         if self._stream is not None:
             self._stream.wake.set()
 
+    def _join_anew(self, _order: instructions.JoinAnew) -> None:
+        # Whoever is not joined says all there is with its next hello anyway.
+        if self._stream is not None:
+            self._stream.leave()
+
     def _complain(self, error: PackhorseError) -> None:
         """Logs why the node is not joined, once for each reason."""
         if str(error) != self._complaint:
@@ -228,6 +234,7 @@ class Stream:
         self._work: set[asyncio.Task[None]] = set()
         self._listening: list[asyncio.Future[None]] = []  # for a heartbeat still to be sent
         self._hearing: deque[tuple[int, list[asyncio.Future[None]]]] = deque()
+        self._leaving = asyncio.Event()
         self._ended = False
 
     async def run(self, hello: pb.Hello) -> None:
@@ -235,10 +242,11 @@ class Stream:
         self._hello_s = self._engine.now_s()
         await self._send(pb.NodeMessage(hello=hello))
         self._ends.begin_anew()
-        tasks = [
+        tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(self._read(), name="link reader"),
             asyncio.create_task(self._write(), name="link writer"),
             asyncio.create_task(self._beat(), name="link heartbeats"),
+            asyncio.create_task(self._leaving.wait(), name="until the link is to end"),
         ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -254,6 +262,10 @@ class Stream:
             self._ended = True
             self._hearing.append((0, self._listening))
             self._have_heard(math.inf)
+
+    def leave(self) -> None:
+        """Ends the stream; the node joins again at once."""
+        self._leaving.set()
 
     def answer(self, message: pb.NodeMessage) -> None:
         """Sends a piece of an answer, if this stream lasts so long."""

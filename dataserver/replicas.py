@@ -11,19 +11,18 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from dataserver.losses import Losses
-
 if TYPE_CHECKING:
     from dataserver.core.replica import Replica
     from dataserver.disk import PoolDisk
     from dataserver.engine import Engine
+    from dataserver.losses import Losses
 
 
 class Replicas:
     """Opens replicas, and counts who has them open."""
 
-    def __init__(self, engine: Engine, disk: PoolDisk) -> None:
-        self.losses = Losses(engine, disk)
+    def __init__(self, engine: Engine, disk: PoolDisk, losses: Losses) -> None:
+        self.losses = losses
         self._engine = engine
         self._disk = disk
 

@@ -102,6 +102,8 @@ class DataServerService:
         self._closing = contextlib.AsyncExitStack()
         self._background: list[asyncio.Task[Any]] = []
         self._engine: Engine | None = None
+        self._health: DiskHealth | None = None
+        self._losses: Losses | None = None
         self._uploads: Uploads | None = None
         self._changing: Changing | None = None
 
@@ -133,6 +135,25 @@ class DataServerService:
         assert self._changing is not None
         return self._changing
 
+    @property
+    def health(self) -> DiskHealth:
+        """What tries its disk, once it has started."""
+        assert self._health is not None
+        return self._health
+
+    @property
+    def losses(self) -> Losses:
+        """What drops replicas that are no good, once it has started."""
+        assert self._losses is not None
+        return self._losses
+
+    async def until_pool_is_replaced(self) -> None:
+        """Waits until another pool is at its path, or its own one mounted anew.
+
+        Only another life of the server could use that.
+        """
+        await self.health.replaced.wait()
+
     # --- start --------------------------------------------------------------
 
     async def start(self, tasks: NamedTasks) -> None:
@@ -158,15 +179,17 @@ class DataServerService:
         purger = Purger(engine, disk, catalogue, config.purgecmd, this_life, openers)
         self._closing.push_async_callback(purger.stop)
         describer = await self._make_describer(engine, disk, catalogue)
-        health = DiskHealth(disk)
+        health = self._health = DiskHealth(engine, disk, identity)
+        losses = self._losses = Losses(engine, disk, health)
+        self._closing.push_async_callback(losses.stop)
         link = Link(
             engine,
             config.redirector,
             lambda: self._hello(engine, identity),
             Pulse(engine, health),
-            Orders(engine, archive, catalogue, describer, purger, Losses(engine, disk)),
+            Orders(engine, archive, catalogue, describer, purger, losses),
         )
-        replicas = Replicas(engine, disk)
+        replicas = Replicas(engine, disk, losses)
         self._let_clients_write(engine, disk, catalogue, replicas, link, algorithm)
         await self._open_door(ReadingDoor(engine, disk, catalogue, replicas, config.host))
         if config.serve is None:

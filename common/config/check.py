@@ -26,10 +26,13 @@ Role = Literal["redirector", "dataserver", "packetizer"]
 ROLES: tuple[Role, ...] = ("redirector", "dataserver", "packetizer")
 
 
-def check_for_role(config: LoadedConfig, role: Role, node: str | None = None) -> list[Problem]:
+def check_for_role(
+    config: LoadedConfig, role: Role, node: str | None = None, *, waits: bool = False
+) -> list[Problem]:
     """What keeps a role from starting here; empty if nothing does.
 
-    `node` names one data server; without it every one of the file is looked at.
+    `node` names one data server; without it every one of the file is looked at. A data server
+    that `waits` for its disk starts without it.
     Raises ConfigError if the file has no such role.
     """
     site = config.site
@@ -40,7 +43,7 @@ def check_for_role(config: LoadedConfig, role: Role, node: str | None = None) ->
         found = [
             problem
             for name in names
-            for problem in _check_node(config.nodes[name], site.dataservers[name])
+            for problem in _check_node(config.nodes[name], site.dataservers[name], waits=waits)
         ]
         return [*_check_commands(site), *found]
     table = site.redirector if role == "redirector" else site.packetizer
@@ -66,16 +69,20 @@ def node_name(config: LoadedConfig, name: str | None) -> str:
     raise ConfigError(f'{config.path}: there is no data server "{name}"; there are: {known}')
 
 
-def _check_node(path: KeyPath, node: DataServerConfig) -> Iterator[Problem]:
-    key = (*path, "pool")
+def _check_node(path: KeyPath, node: DataServerConfig, *, waits: bool) -> Iterator[Problem]:
+    if not waits:
+        yield from _check_pool((*path, "pool"), node)
+    if node.purgecmd is not None:
+        yield from _check_program((*path, "purgecmd"), node.purgecmd[0])
+
+
+def _check_pool(key: KeyPath, node: DataServerConfig) -> Iterator[Problem]:
     if not node.pool.exists():
         yield Problem(key, f"{node.pool} does not exist; is its disk mounted? It is not made here")
     elif not node.pool.is_dir():
         yield Problem(key, f"{node.pool} is not a directory")
     elif not os.access(node.pool, os.R_OK | os.W_OK | os.X_OK):
         yield Problem(key, f"{node.pool} cannot be written to by this user")
-    if node.purgecmd is not None:
-        yield from _check_program((*path, "purgecmd"), node.purgecmd[0])
 
 
 def _check_commands(site: SiteConfig) -> Iterator[Problem]:

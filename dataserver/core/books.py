@@ -29,6 +29,7 @@ class Books:
     def __init__(self, limits: Limits, groups: Groups | None = None) -> None:
         """`groups` is whose files are whose; without it nobody has a share of his own."""
         self.limits = limits
+        self.away = ""  # why nothing can be read or written here now; "" if it can
         self.groups = groups if groups is not None else Groups()
         self.shelves = Shelves()
         self.leaving_bytes = 0
@@ -58,6 +59,8 @@ class Books:
 
     def held(self) -> Iterator[Replica]:
         """Every visible replica, in no order."""
+        if self.away:
+            return iter(())
         return (one for one in self._replicas.values() if one.standing is Standing.HELD)
 
     def idle(self) -> Iterator[Replica]:
@@ -115,6 +118,8 @@ class Books:
         replica = self._replicas.get(lfn)
         if replica is None:
             return "not held here"
+        if self.away:
+            return self.away
         if replica.idle:
             return None
         if replica.standing is Standing.LEAVING:

@@ -5,7 +5,8 @@ gaps. The log makes a gap impossible rather than unlikely: numbers are given whe
 change is entered, changes are taken out in order and once, and taking an inventory
 empties the log in the same step, so the inventory is exactly the changes up to its
 number. A log nobody reads from keeps nothing: whoever comes next needs an inventory
-anyway.
+anyway. So it is while the pool's disk is away, and nothing of it is visible: the log is
+closed, and opened with the inventory that is told when the disk is back.
 """
 
 from __future__ import annotations
@@ -44,10 +45,11 @@ class Inventory:
 class ChangeLog:
     """The changes a reader has not taken yet, and the number of the last one entered."""
 
-    __slots__ = ("_followed", "_waiting", "number")
+    __slots__ = ("_followed", "_waiting", "closed", "number")
 
     def __init__(self) -> None:
         self.number = 0
+        self.closed = False
         self._waiting: deque[Change] = deque()
         self._followed = False
 
@@ -64,6 +66,8 @@ class ChangeLog:
         recall_id: str = "",
     ) -> None:
         """Gives the change its number and keeps it for the reader, if there is one."""
+        if self.closed:
+            return
         self.number += 1
         if self._followed:
             self._waiting.append(Change(self.number, lfn, size_bytes, dropped, reason, recall_id))

@@ -312,6 +312,18 @@ class Advised:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskWent:
+    """The pool's disk is not there, or does not answer; `why` is told to whoever asks for it."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiskCame:
+    """The pool's disk is there again, with the files it had → JoinAnew."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed; sent every second or so."""
 
@@ -348,5 +360,7 @@ Event = (
     | Lost
     | Removed
     | Advised
+    | DiskWent
+    | DiskCame
     | Tick
 )

@@ -194,6 +194,11 @@ class TellEvicted:
 
 
 @dataclass(frozen=True, slots=True)
+class JoinAnew:
+    """Tell the redirector from the beginning what there is: all of it went, or came back."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
     """Something an admin should read in the log."""
 
@@ -220,5 +225,6 @@ Instruction = (
     | RemoveFiles
     | AskPurgeCommand
     | TellEvicted
+    | JoinAnew
     | Tell
 )

@@ -18,10 +18,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from common.errors import Refused
 from dataserver.core import events, reasons, refusals
 from dataserver.core.busy import BusyNames
 from dataserver.core.changes import ChangeLog
 from dataserver.core.failure import Failure, FailureKind
+from dataserver.core.instructions import JoinAnew
 from dataserver.core.purge import Advice, plan
 from dataserver.core.removals import Removals
 from dataserver.core.renames import Renames
@@ -141,6 +143,8 @@ class Node:
             events.Lost: self._lost,
             events.Removed: lambda event, _: removals.removed(event),
             events.Advised: lambda event, _: removals.advised(event),
+            events.DiskWent: self._disk_went,
+            events.DiskCame: self._disk_came,
             events.Tick: self._tick,
         }
 
@@ -169,7 +173,7 @@ class Node:
     def is_visible(self, lfn: str) -> bool:
         """Whether a replica of this name can be opened here."""
         replica = self.pool.get(lfn)
-        return replica is not None and replica.standing is Standing.HELD
+        return replica is not None and replica.standing is Standing.HELD and not self.pool.away
 
     def is_moving(self, lfn: str) -> bool:
         """Whether the file of this name is just being replaced or renamed on the disk.
@@ -275,8 +279,23 @@ class Node:
 
     def _lost(self, event: events.Lost, _now_s: float) -> None:
         """What was found missing or damaged; what is just being moved is found anew."""
-        if not self.is_moving(event.lfn):
+        if not self.is_moving(event.lfn) and not self.pool.away:
             self.removals.lose(event)
+
+    def _disk_went(self, event: events.DiskWent, now_s: float) -> None:
+        """Nothing is forgotten, but nothing is held either as long as that lasts."""
+        if not self.pool.away:
+            self._out.append(JoinAnew())
+        self.pool.away = event.why
+        self.changes.closed = True
+        self.staging.revoke_all(Failure(FailureKind.TRANSIENT, event.why), now_s)
+        self.uploads.end_all(Refused(event.why), now_s)
+
+    def _disk_came(self, _event: events.DiskCame, _now_s: float) -> None:
+        if self.pool.away:
+            self._out.append(JoinAnew())
+        self.pool.away = ""
+        self.changes.closed = False
 
     def _tick(self, _event: events.Tick, now_s: float) -> None:
         self.pool.expire_pins(now_s)

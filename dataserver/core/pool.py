@@ -9,6 +9,9 @@ Three rules are kept here and nowhere else.
   `Shelves`, where the next victim is found without a walk.
 * *Bytes count until the disk says they are gone.* A replica chosen to go is LEAVING:
   nobody can open it any more, but its room is free only once it is dropped.
+
+While the pool's disk is `away`, the books stay as they are: nothing is opened and nothing
+goes, for what cannot be seen is not gone.
 """
 
 from __future__ import annotations
@@ -102,6 +105,8 @@ class Pool(Books):
         replica = self._replicas.get(lfn)
         if replica is None or replica.standing is not Standing.HELD:
             raise NotFound(f"{lfn} is not on this node")
+        if self.away:
+            raise NotFound(f"{lfn} is not on this node now: {self.away}")
         self._leave_idle(replica)
         if replica.opens == 0:
             self.open_files += 1

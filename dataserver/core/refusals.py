@@ -34,7 +34,7 @@ def no_room(reason: str) -> QuotaExceeded:
 
 def unchangeable(pool: Pool, busy: BusyNames, lfn: str) -> PackhorseError | None:
     """Why a replica may not be replaced, renamed or removed; None if it may."""
-    refusal = bound_or_gone(pool, lfn)
+    refusal = Refused(pool.away) if pool.away else bound_or_gone(pool, lfn)
     if refusal is None and (what := busy.get(lfn)) is not None:
         refusal = Refused(what)
     return refusal

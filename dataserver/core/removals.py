@@ -140,7 +140,7 @@ class Removals:
 
         False: the round ended because nothing more may go, short of what is needed.
         """
-        if not self.pins_known:
+        if not self.pins_known or self._pool.away:
             return True
         goal = self.goal(need_bytes, need_files, now_s)
         round_ = self._round or (self._start_round(goal) if goal else None)
@@ -267,7 +267,7 @@ class Removals:
 
     def retry(self) -> None:
         """Tries once more to remove damaged files that could not be removed."""
-        if self._hopeless:
+        if self._hopeless and not self._pool.away:
             self._out.append(RemoveFiles(tuple(sorted(self._hopeless)), by_force=True))
             self._hopeless.clear()
 

@@ -156,6 +156,8 @@ class Staging:
     def _refusal(self, lfn: str) -> Failure | None:
         if self._closed:
             return reasons.CLOSING
+        if self._pool.away:
+            return Failure(FailureKind.TRANSIENT, self._pool.away)
         what = self._busy.get(lfn)
         return None if what is None else Failure(FailureKind.TRANSIENT, what)
 

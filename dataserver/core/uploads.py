@@ -125,6 +125,8 @@ class Uploads:
     def _refusal(self, event: UploadBegun) -> PackhorseError | None:
         if self._closed:
             return refusals.closing()
+        if self._pool.away:
+            return Refused(self._pool.away)
         if event.replaces:
             return refusals.unchangeable(self._pool, self._busy, event.lfn)
         return refusals.taken(self._pool, self._busy, event.lfn)

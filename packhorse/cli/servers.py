@@ -37,7 +37,8 @@ def up(config: ConfigOption = None) -> None:
     services: list[Service] = []
     if site.redirector is not None:
         services.append(_redirector(loaded))
-    services += [_dataserver(loaded, name) for name in site.dataservers]
+    many = len(site.dataservers) > 1
+    services += [_dataserver(loaded, name, waits=many) for name in site.dataservers]
     if site.packetizer is not None:
         services.append(_packetizer(loaded))
     if not services:
@@ -53,15 +54,25 @@ def redirector(config: ConfigOption = None) -> None:
 def dataserver(
     config: ConfigOption = None,
     name: Annotated[
-        str | None,
-        typer.Option("--name", metavar="NAME", help="Which one, if the file has several."),
+        list[str] | None,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="Which one, if the file has several; again for each disk of this machine.",
+        ),
     ] = None,
 ) -> None:
-    """Run a data server: one pool, its bytes, its purge, its stage commands."""
+    """Run a data server: one pool, its bytes, its purge, its stage commands.
+
+    A machine with several disks has one for each, all in one process.
+    """
     loaded = load_config(config)
     from common.config.check import node_name
 
-    _serve(_dataserver(loaded, node_name(loaded, name)))
+    names = list(dict.fromkeys(node_name(loaded, one) for one in name or ())) or [
+        node_name(loaded, None)
+    ]
+    _serve(*(_dataserver(loaded, one, waits=len(names) > 1) for one in names))
 
 
 def packetizer(config: ConfigOption = None) -> None:
@@ -146,18 +157,20 @@ def _redirector(loaded: LoadedConfig) -> Service:
     return RedirectorService(loaded.site, version=__version__)
 
 
-def _dataserver(loaded: LoadedConfig, name: str) -> Service:
-    _check(loaded, "dataserver", name)
+def _dataserver(loaded: LoadedConfig, name: str, *, waits: bool) -> Service:
+    _check(loaded, "dataserver", name, waits=waits)
+    from dataserver.keeper import KeptDataServer
     from dataserver.service import DataServerService
 
     site = loaded.site
-    return DataServerService(
-        site.dataservers[name],
-        site.mss,
-        site.name_map(),
-        root=site.root,
-        version=__version__,
-    )
+    config = site.dataservers[name]
+
+    def make() -> DataServerService:
+        return DataServerService(
+            config, site.mss, site.name_map(), root=site.root, version=__version__
+        )
+
+    return KeptDataServer(config.name, make, waits=waits)
 
 
 def _packetizer(loaded: LoadedConfig) -> Service:
@@ -167,10 +180,12 @@ def _packetizer(loaded: LoadedConfig) -> Service:
     return PacketizerService(loaded.site)
 
 
-def _check(loaded: LoadedConfig, role: Role, name: str | None = None) -> None:
+def _check(
+    loaded: LoadedConfig, role: Role, name: str | None = None, *, waits: bool = False
+) -> None:
     """Raises ConfigError with all that keeps the role from starting on this machine."""
     from common.config.check import check_for_role
 
-    problems = check_for_role(loaded, role, name)
+    problems = check_for_role(loaded, role, name, waits=waits)
     if problems:
         raise loaded.error(problems)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from common.errors import ConfigError
+from common.errors import ConfigError, DiskAway
 from common.service import NamedTasks
 from protos.packhorse.v1 import redirector_pb2 as pb
 from protos.packhorse.v1 import types_pb2
@@ -226,7 +226,7 @@ async def test_a_pool_that_is_not_there_is_refused_clearly(
 ) -> None:
     site.node["pool"] = str(site.folder / "not mounted")
     service = site.service()
-    with pytest.raises(ConfigError, match="no such directory; is its disk mounted"):
+    with pytest.raises(DiskAway, match="no such directory; is its disk mounted"):
         await service.start(NamedTasks())
     await service.stop(1.0)
 

@@ -84,6 +84,8 @@ async def test_a_file_that_cannot_be_removed_is_online_again(
 ) -> None:
     async with site.running() as service:
         await redirector.staged("disk1", redirector.start("disk1", LFN), LFN)
+        # It is looked into, and open meanwhile.
+        await becomes_true(lambda: not service.node.pool.open_files)
         with monkeypatch.context() as patch:
             patch.setattr(PoolDisk, "unlink", failing(errno.EIO))
             (answer,) = await redirector.ask("disk1", "evict", pb.EvictFiles(lfns=[LFN]))

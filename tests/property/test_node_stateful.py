@@ -104,11 +104,14 @@ class NodeMachine(RuleBasedStateMachine):
             self.steps.pop(one.recall_id, None)
             self.stopping.add(one.recall_id)
         elif isinstance(one, do.RemoveFiles):
+            assert not self.node.pool.away, "removed though its disk is not there"
             for lfn in one.lfns:
                 self.may_go(lfn)
             self.removing.append(one.lfns)
         elif isinstance(one, do.AskPurgeCommand):
             self.questions += 1
+        elif isinstance(one, do.JoinAnew):
+            self.stream_breaks()
         elif isinstance(one, do.TellEnded):
             assert one.recall_id in self.ordered
             assert one.recall_id not in self.ended, "told twice"
@@ -218,6 +221,16 @@ class NodeMachine(RuleBasedStateMachine):
             assert step.lfn not in self.disk, "published over another file"
             self.disk[step.lfn] = step.size_bytes
             self.feed(ev.Published(recall_id))
+
+    @rule(really=RARELY)
+    def disk_goes(self, really: bool) -> None:
+        if really:
+            self.feed(ev.DiskWent("its disk is not mounted"))
+
+    @precondition(lambda self: self.node.pool.away)
+    @rule()
+    def disk_comes_back(self) -> None:
+        self.feed(ev.DiskCame())
 
     @precondition(lambda self: self.steps)
     @rule(data=st.data(), bytes_done=st.integers(0, 90))
@@ -505,6 +518,7 @@ class NodeMachine(RuleBasedStateMachine):
         """The world does all it was told to, and so every recall and query ends."""
         if not hasattr(self, "node"):
             return
+        self.feed(ev.DiskCame())
         for _ in range(1000):
             if not self.goes_on():
                 break

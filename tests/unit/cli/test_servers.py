@@ -77,14 +77,13 @@ def test_one_of_several_data_servers_must_be_named(capsys: pytest.CaptureFixture
     ("old", "new", "mistake"),
     [
         ('["cp", ', '["/no/such/stage", ', ":2: mss.stagecmd: /no/such/stage does not exist"),
-        ('/disk1"', '/nowhere"', ":9: dataserver.disk1.pool: "),
         (
             "disk1]",
             "disk1]\nqouta = 1",
             ':9: dataserver.disk1.qouta: unknown key; did you mean "quota"',
         ),
     ],
-    ids=["no command", "no pool", "unknown key"],
+    ids=["no command", "unknown key"],
 )
 def test_nothing_starts_on_a_machine_that_is_not_as_the_file_says(
     config: Path,
@@ -99,6 +98,20 @@ def test_nothing_starts_on_a_machine_that_is_not_as_the_file_says(
     assert f"packhorse: error: {config}{mistake}" in capsys.readouterr().err
     assert main(["up"]) == 3
     assert served == []
+
+
+def test_a_disk_that_is_not_there_keeps_its_own_data_server_from_starting_and_no_other(
+    config: Path, served: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text(config.read_text().replace('/disk1"', '/nowhere"'))
+    assert main(["dataserver", "--name", "disk1"]) == 3
+    mistake = f"packhorse: error: {config}:9: dataserver.disk1.pool: "
+    assert mistake in capsys.readouterr().err
+    assert served == []
+    assert main(["dataserver", "--name", "disk1", "--name", "disk2", "--name", "disk1"]) == 0
+    assert served == ["disk1", "disk2"]
+    assert main(["up"]) == 0
+    assert served[2:] == ["redirector", "disk1", "disk2", "packetizer"]
 
 
 def test_a_file_without_servers_starts_nothing(
