@@ -74,6 +74,13 @@ class Refused(PackhorseError):
     grpc_status = "FAILED_PRECONDITION"
 
 
+class BeingWritten(Refused):
+    """A client is writing a file of this name, and no second one can at the same time."""
+
+    code = "being-written"
+    exit_code = 17
+
+
 class QuotaExceeded(PackhorseError):
     """More than a pool or a group may hold."""
 

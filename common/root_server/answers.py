@@ -7,6 +7,7 @@ from xml.sax.saxutils import escape
 
 from common.errors import (
     AlreadyExists,
+    BeingWritten,
     Damaged,
     NameRefused,
     NotFound,
@@ -50,6 +51,7 @@ _CODES: tuple[tuple[type[PackhorseError], Code], ...] = (
     (UsageError, Code.ARG_INVALID),
     (NotFound, Code.NOT_FOUND),
     (AlreadyExists, Code.ITEM_EXISTS),
+    (BeingWritten, Code.FILE_LOCKED),
     (Refused, Code.NOT_AUTHORIZED),
     (QuotaExceeded, Code.NO_SPACE),
     (StageFailed, Code.FS_ERROR),

@@ -34,10 +34,9 @@ def no_room(reason: str) -> QuotaExceeded:
 
 def unchangeable(pool: Pool, busy: BusyNames, lfn: str) -> PackhorseError | None:
     """Why a replica may not be replaced, renamed or removed; None if it may."""
-    refusal = Refused(pool.away) if pool.away else bound_or_gone(pool, lfn)
-    if refusal is None and (what := busy.get(lfn)) is not None:
-        refusal = Refused(what)
-    return refusal
+    if pool.away:
+        return Refused(pool.away)
+    return bound_or_gone(pool, lfn) or busy.refusal(lfn)
 
 
 def bound_or_gone(pool: Pool, lfn: str) -> PackhorseError | None:
@@ -48,8 +47,8 @@ def bound_or_gone(pool: Pool, lfn: str) -> PackhorseError | None:
 
 def taken(pool: Pool, busy: BusyNames, lfn: str) -> PackhorseError | None:
     """Why nothing new may get this name; None if it may."""
-    if (what := busy.get(lfn)) is not None:
-        return Refused(what)
+    if (refusal := busy.refusal(lfn)) is not None:
+        return refusal
     replica = pool.get(lfn)
     if replica is None:
         return None

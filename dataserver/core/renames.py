@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from common.errors import PackhorseError, UsageError
+from common.errors import PackhorseError, Refused, UsageError
 from dataserver.core import refusals
 from dataserver.core.instructions import ClaimName, MoveFile, TellChanged, TellClaimEnded
 
@@ -60,9 +60,9 @@ class Renames:
             self._out.append(TellChanged(order.change_id, refusal))
             return
         self._orders[order.change_id] = order
-        what = f"{order.lfn} is being renamed to {order.new_lfn}"
-        self._busy.take(order.lfn, what)
-        self._busy.take(order.new_lfn, what)
+        why_not = Refused(f"{order.lfn} is being renamed to {order.new_lfn}")
+        self._busy.take(order.lfn, why_not)
+        self._busy.take(order.new_lfn, why_not)
         self._out.append(ClaimName(order.change_id, order.new_lfn, replaces=False))
 
     def _refusal(self, order: RenameOrdered) -> PackhorseError | None:

@@ -17,6 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from common import wording
+from common.errors import Refused
 from dataserver.core import reasons
 from dataserver.core.failure import Failure, FailureKind
 from dataserver.core.instructions import (
@@ -150,7 +151,7 @@ class Staging:
             return
         self._recalls[recall.recall_id] = recall
         self._by_lfn[recall.lfn] = recall.recall_id
-        self._busy.take(recall.lfn, reasons.recall_is_live(recall))
+        self._busy.take(recall.lfn, Refused(reasons.recall_is_live(recall)))
         self._queue.append(recall)
 
     def _refusal(self, lfn: str) -> Failure | None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from common import wording
-from common.errors import PackhorseError, Refused
+from common.errors import BeingWritten, PackhorseError, Refused
 from dataserver.core import reasons, refusals
 from dataserver.core.instructions import (
     ClaimName,
@@ -119,7 +119,8 @@ class Uploads:
         promised_bytes = max(event.size_bytes, old.size_bytes if old is not None else 0)
         upload = Upload(event, promised_bytes, now_s)
         self._uploads[upload.upload_id] = upload
-        self._busy.take(upload.lfn, f"{upload.lfn} is being written by a client on this node")
+        why_not = BeingWritten(f"{upload.lfn} is being written by a client on this node")
+        self._busy.take(upload.lfn, why_not)
         self._out.append(ClaimName(upload.upload_id, upload.lfn, upload.replaces))
 
     def _refusal(self, event: UploadBegun) -> PackhorseError | None:
