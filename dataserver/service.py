@@ -190,7 +190,7 @@ class DataServerService:
             Orders(engine, archive, catalogue, describer, purger, losses),
         )
         replicas = Replicas(engine, disk, losses)
-        self._let_clients_write(engine, disk, catalogue, replicas, link, algorithm)
+        self._let_clients_write(engine, archive, disk, catalogue, replicas, link, algorithm)
         await self._open_door(ReadingDoor(engine, disk, catalogue, replicas, config.host))
         if config.serve is None:
             self._open_root_door(tasks, engine, disk, catalogue, replicas, link)
@@ -278,6 +278,7 @@ class DataServerService:
     def _let_clients_write(
         self,
         engine: Engine,
+        archive: Archive,
         disk: PoolDisk,
         catalogue: Catalogue,
         replicas: Replicas,
@@ -285,7 +286,7 @@ class DataServerService:
         algorithm: str | None,
     ) -> None:
         """Makes what doors call for clients who write, rename and remove."""
-        claims = Claims(engine, link, self._config.redirector, self._boot_epoch)
+        claims = Claims(engine, archive, link, self._config.redirector, self._boot_epoch)
         self._uploads = Uploads(
             engine, disk, catalogue, replicas, claims, link, self._writable, algorithm
         )
@@ -321,7 +322,7 @@ class DataServerService:
             root.max_open_files,
             "adler32" if config.checksum == "none" else config.checksum,
             self._version,
-            lambda: link.root_address,
+            link,
         )
         limits = DoorLimits(root.max_connections, root.max_requests, root.idle_timeout)
         listener = Listener(door, limits, disk.senders.call)

@@ -18,6 +18,7 @@ from redirector.core.pins import Pins
 from redirector.core.recalls import Recalls
 from redirector.core.requests import Requests
 from redirector.core.stories import Stories
+from redirector.core.vacancies import Vacancies
 
 if TYPE_CHECKING:
     import random
@@ -104,6 +105,7 @@ class Books:
         self.requests = Requests(settings.ended_requests_remembered)
         self.pins = Pins()
         self.claims = Claims()
+        self.vacancies = Vacancies()
         self.out = Outbox()
         # Since recalls were last placed: has the queue grown, has a node changed?
         self.queue_grown = False

@@ -91,7 +91,11 @@ class Browsing:
             raise NotFound(f"there is no directory {lfn}")
         if directory.parent is None:
             raise Refused("the top directory cannot be removed")
-        if not directory.is_made or self._has_something(directory) or self._is_written_in(lfn):
+        if (
+            not directory.is_made
+            or self._has_something(directory)
+            or books.claims.has_any_below(lfn)
+        ):
             raise Refused(f"{lfn} is not empty")
         self._tree.unmake(lfn)
         books.out.add(RemoveDirectory(lfn))
@@ -126,10 +130,6 @@ class Browsing:
             waiting += children
             left -= len(names) + len(children)
         return left <= 0
-
-    def _is_written_in(self, path: str) -> bool:
-        """Whether a client writes a file somewhere below a directory."""
-        return any(lfn.startswith(f"{path}/") for lfn in self._books.claims)
 
     def _refuse_below_files(self, paths: Iterable[str]) -> None:
         for path in paths:

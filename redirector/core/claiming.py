@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from common.errors import AlreadyExists, Refused
+from common.errors import AlreadyExists, BeingWritten, Refused
 from redirector.core.instructions import AnswerClaim
 from redirector.core.states import NodeState, RecallState
 
@@ -42,7 +42,7 @@ class Claiming:
         books = self._books
         books.claims.add(lfn, node, event.claim_id)
         books.stories.tell(lfn, now_s, f"{node.name} lets a client write it")
-        books.out.answer(AnswerClaim())
+        books.out.answer(AnswerClaim(books.vacancies.take(lfn, now_s)))
 
     def ended(self, node: Node, event: ClaimEnded, now_s: float) -> None:
         """A node says that the writing under a name has ended."""
@@ -54,6 +54,11 @@ class Claiming:
             node.early_claim_ends[event.lfn] = None
         else:
             self._end(event.lfn, f"{node.name} has ended writing it", now_s)
+
+    def found_vacant(self, lfn: str, now_s: float) -> None:
+        """The archive has been asked, and does not have a name: its next claim may count on it."""
+        if lfn not in self._books.claims and not self._books.index.online(lfn):
+            self._books.vacancies.note(lfn, now_s)
 
     # --- nodes that come and go ---
 
@@ -119,7 +124,7 @@ class Claiming:
     def _refuse_if_written(self, lfn: str) -> None:
         writer = self._books.claims.writer_of(lfn)
         if writer is not None:
-            raise Refused(f"{lfn} is being written on {writer.name}; one client at a time can")
+            raise BeingWritten(f"{lfn} is being written on {writer.name}; one client at a time can")
 
     def _refuse_if_online(self, node: Node, event: ClaimAsked) -> None:
         for number, _size_bytes in self._books.index.replicas(event.lfn):

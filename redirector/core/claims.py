@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sortedcontainers import SortedDict
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -19,7 +21,7 @@ class Claims:
     """The table of claims, by name; every node has its own names beside it."""
 
     def __init__(self) -> None:
-        self._writers: dict[str, Node] = {}
+        self._writers: SortedDict[str, Node] = SortedDict()
 
     def __contains__(self, lfn: str) -> bool:
         return lfn in self._writers
@@ -33,6 +35,12 @@ class Claims:
     def writer_of(self, lfn: str) -> Node | None:
         """The node that writes under a name."""
         return self._writers.get(lfn)
+
+    def has_any_below(self, directory: str) -> bool:
+        """Whether there is a claim on any name below a directory, in O(log n)."""
+        inside = directory.removesuffix("/") + "/"
+        first = next(self._writers.irange(minimum=inside), "")
+        return first.startswith(inside)
 
     def add(self, lfn: str, node: Node, claim_id: str) -> None:
         """A node writes under a name from now on. No other one may be doing so.

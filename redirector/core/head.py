@@ -159,6 +159,10 @@ class Head:
         """
         return self._writing.choose(lfn, size_bytes, host, avoid, now_s)
 
+    def found_vacant(self, lfn: str, now_s: float) -> None:
+        """The archive was just asked about a name, which is to be written, and has it not."""
+        self._claiming.found_vacant(lfn, now_s)
+
     # --- queries ---
 
     def locate(self, lfns: Sequence[str], now_s: float, host: str = "") -> LocateColumns:

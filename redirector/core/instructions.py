@@ -253,7 +253,12 @@ class AnswerForget:
 
 @dataclass(frozen=True, slots=True)
 class AnswerClaim:
-    """To ClaimAsked: the name is the node's to write under. Rests on nothing that is kept."""
+    """To ClaimAsked: the name is the node's to write under. Rests on nothing that is kept.
+
+    `archive_was_asked`: a moment ago, and it does not have the name.
+    """
+
+    archive_was_asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from common.names import normalise
 from protos.packhorse.v1 import redirector_pb2 as pb
 from protos.packhorse.v1 import redirector_pb2_grpc as pb_grpc
 from redirector.core.events import ClaimAsked, DrainAsked, ForgetAsked, NodeLost
-from redirector.core.instructions import AnswerDrain
+from redirector.core.instructions import AnswerClaim, AnswerDrain
 from redirector.wire import files as wire_files
 from redirector.wire import nodes as wire
 from redirector.wire.values import address_message, required
@@ -85,7 +85,7 @@ class ClusterDoor(pb_grpc.ClusterServicer):
 
     async def ClaimName(self, request: pb.ClaimNameRequest, context: object) -> pb.ClaimNameReply:
         """Lets a data server let a client write under a name, if nobody else does."""
-        self._runner.ask_at_once(
+        answer = self._runner.ask_at_once(
             ClaimAsked(
                 node=required("ClaimName: node", request.node),
                 boot_epoch=required("ClaimName: boot_epoch", request.boot_epoch),
@@ -94,7 +94,8 @@ class ClusterDoor(pb_grpc.ClusterServicer):
                 replaces=request.replaces,
             )
         )
-        return pb.ClaimNameReply()
+        assert isinstance(answer, AnswerClaim)
+        return pb.ClaimNameReply(archive_was_asked=answer.archive_was_asked)
 
     async def Status(self, request: pb.StatusRequest, context: object) -> pb.StatusReply:
         """The site at a glance."""

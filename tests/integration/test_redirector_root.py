@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from common.grpc_client import call
 from protos.packhorse.v1 import redirector_pb2 as pb
 from protos.packhorse.v1 import types_pb2
 from tests.support.fake_node import TIMEOUT_S, FakeNode, joined
@@ -256,6 +257,28 @@ async def test_a_new_file_goes_where_there_is_room(site: HeadSite) -> None:
         assert (await client.refused(huge))[0] == Code.NO_SPACE
 
 
+async def test_the_archive_is_asked_about_a_new_name_once(site: HeadSite) -> None:
+    """The node that the client is sent to hears that it need not ask."""
+    held, new, renamed = (f"/store/user/{name}" for name in ("held", "new", "renamed"))
+    node = node_of(site, "disk1", archive={})
+    async with joined(node), RootClient(site.root_address) as client:
+        node.publish(held, 10)
+        await site.until_online(held)
+
+        async def is_free(lfn: str) -> bool:
+            request = pb.ClaimNameRequest(
+                node=node.name, boot_epoch=node.boot_epoch, lfn=lfn, claim_id="u1"
+            )
+            return (await call(site.cluster.ClaimName(request))).archive_was_asked
+
+        await client.sent_to(requests.Open(new, "", NEW))
+        await client.sent_to(requests.Mv(held, renamed))
+        assert await is_free(new)
+        assert await is_free(renamed)
+        assert not await is_free(new)
+        assert not await is_free("/store/user/by-itself")
+
+
 async def test_what_exists_is_not_made_anew(site: HeadSite) -> None:
     archived, held = "/store/user/archived", "/store/user/held"
     node = node_of(site, "disk1", archive={archived: 5})
@@ -365,6 +388,20 @@ async def test_a_directory_joins_the_pools_and_the_archive(site: HeadSite) -> No
         assert (await client.refused(requests.DirList("/store/none")))[0] == Code.NOT_FOUND
 
 
+async def test_only_what_is_on_disk_is_listed_if_a_client_wants_no_more(site: HeadSite) -> None:
+    node = node_of(site, "disk1", archive={"/store/run/a": 1, "/store/tape/b": 2})
+    async with joined(node), RootClient(site.root_address) as client:
+        node.publish("/store/run/c", 2)
+        await site.until_online("/store/run/c")
+
+        def online(directory: str) -> requests.DirList:
+            return requests.DirList(directory, options=DirListFlag.ONLINE)
+
+        assert await client.said(online("/store/run")) == "c"
+        assert await client.said(online("/store/tape")) == ""
+        assert (await client.refused(online("/store/none")))[0] == Code.NOT_FOUND
+
+
 async def test_a_huge_directory_comes_in_pieces(
     site: HeadSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -384,7 +421,7 @@ async def test_a_huge_directory_comes_in_pieces(
 
 
 async def test_directories_are_made_and_removed(site: HeadSite) -> None:
-    node = node_of(site, "disk1", archive={"/store/user/old/x": 1})
+    node = node_of(site, "disk1", archive={"/store/user/old/x": 1, "/store/user/empty/": 0})
     async with joined(node), RootClient(site.root_address) as client:
         made = requests.MkDir("/store/user/me")
         await client.said(made)
@@ -394,11 +431,16 @@ async def test_directories_are_made_and_removed(site: HeadSite) -> None:
         assert (await client.refused(deep))[0] == Code.NOT_FOUND
         await client.said(deep._replace(options=1))
         names = (await client.said(requests.DirList("/store/user"))).split("\n")
-        assert names == ["a", "me", "old"]
+        assert names == ["a", "empty", "me", "old"]
         assert (await client.refused(requests.RmDir("/store/user/a")))[0] == Code.FS_ERROR
         assert (await client.refused(requests.RmDir("/store/user/old")))[0] == Code.FS_ERROR
         await client.said(requests.RmDir("/store/user/me"))
         assert (await client.refused(requests.RmDir("/store/user/me")))[0] == Code.NOT_FOUND
+        for given in ("/store/user", "/store"):
+            code, text = await client.refused(requests.RmDir(given))
+            assert (code, "configuration" in text) == (Code.NOT_AUTHORIZED, given != "/store")
+        code, text = await client.refused(requests.RmDir("/store/user/empty"))
+        assert (code, "in the archive" in text) == (Code.NOT_AUTHORIZED, True)
         assert (await client.refused(requests.MkDir("/store/x")))[0] == Code.NOT_AUTHORIZED
 
 

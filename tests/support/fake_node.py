@@ -41,6 +41,7 @@ class FakeNode:
     heartbeat_s: float = 0.1
     replicas: dict[str, types_pb2.FileInfo] = field(default_factory=dict)
     #: Size by name; None: recalls are the test's business.
+    #: Sizes of what is in the archive, by name; names of empty directories end with a slash.
     archive: Mapping[str, int] | None = None
     #: What a staged file turns out to hold.
     content_of: Callable[[str], types_pb2.Content | None] = lambda _: None
@@ -329,7 +330,7 @@ class FakeNode:
             if below:
                 listed.presence = pb.ArchiveFile.PRESENCE_THERE
             for lfn, rest in below.items():
-                if "/" not in rest:
+                if rest and "/" not in rest:
                     size_bytes = self.archive[lfn]
                     listed.entries.add(name=rest, size_bytes=size_bytes, mtime_unix_s=self.mtime_s)
             for name in sorted({rest.partition("/")[0] for rest in below.values() if "/" in rest}):

@@ -119,6 +119,8 @@ class FakeRedirector:
     #: Why names are not to be claimed.
     claims_refused: dict[str, PackhorseError] = field(default_factory=dict)
     claims_asked: list[pb.ClaimNameRequest] = field(default_factory=list)
+    #: Whether clients come by the redirector, which has asked the archive about new names.
+    archive_was_asked: bool = True
 
     def __post_init__(self) -> None:
         self.address = ""
@@ -295,4 +297,4 @@ class _Door(pb_grpc.ClusterServicer):
         self, request: pb.ClaimNameRequest, context: object
     ) -> pb.ClaimNameReply:
         await self._redirector.claim(request)
-        return pb.ClaimNameReply()
+        return pb.ClaimNameReply(archive_was_asked=self._redirector.archive_was_asked)

@@ -2097,12 +2097,19 @@ class ClaimNameReply(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ARCHIVE_WAS_ASKED_FIELD_NUMBER: _builtins.int
+    archive_was_asked: _builtins.bool
+    """The archive was asked a moment ago, and does not have the name. Else the node asks it
+    before a client writes something new, for nobody has if the client came by itself.
+    """
     def __init__(
         self,
+        *,
+        archive_was_asked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_was_asked", b"archive_was_asked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -78,6 +78,7 @@ class Changing:
     ) -> None:
         """Data servers know of names that are taken in the pools, but not in the archive."""
         await self._archive.check_free(target)
+        self._runner.head.found_vacant(target, self._runner.now_s())
         connection.send(self._opening.redirect(stream_id, node))
 
     async def _mkdir(
@@ -100,10 +101,14 @@ class Changing:
     async def _rmdir(self, connection: Connection, stream_id: bytes, directory: str) -> None:
         if self._runner.head.is_online(directory):
             raise RootError(Code.FS_ERROR, f"{directory} is a file, not a directory")
+        if self._names.is_given(directory):
+            raise Refused(f"{directory} is there by the site's configuration, and stays")
         if not await self._listing.exists(directory):
             raise NotFound(f"there is no directory {directory}")
         if not await self._listing.is_empty(directory):
             raise RootError(Code.FS_ERROR, f"{directory} is not empty")
+        if not self._runner.head.is_directory(directory):
+            raise Refused(f"{directory} is in the archive, where clients change nothing")
         await self._runner.ask(RemoveDirectoryAsked(directory))
         connection.send(responses.ok(stream_id))
 

@@ -61,12 +61,15 @@ class Listing:
     async def _list(
         self, connection: Connection, stream_id: bytes, directory: str, options: int
     ) -> None:
-        # With ONLINE, only what is on disk is wanted: the archive is not asked.
+        # With ONLINE, only what is on disk is wanted: the archive is asked only whether there
+        # is such a directory, and only if nothing of it is here.
         archived = None
-        if not options & DirListFlag.ONLINE:
+        if not (options & DirListFlag.ONLINE and self._looking.is_directory_here(directory)):
             archived = await self._questions.list_archive(directory)
         here = self._runner.head.list_directory(directory)
         self._check_exists(directory, here, archived)
+        if options & DirListFlag.ONLINE:
+            archived = None
         with_stat = bool(options & (DirListFlag.STAT | DirListFlag.CHECKSUM))
         entries = await self._entries(directory, here, archived, with_stat=with_stat)
         # Sums are the data servers' to tell, each when it is asked for one.

@@ -173,6 +173,7 @@ class Opening:
         if self._runner.head.is_directory(lfn):
             raise AlreadyExists(f"{lfn} is a directory")
         await self._archive.check_free(lfn)
+        self._runner.head.found_vacant(lfn, self._runner.now_s())
         if not options & (OpenFlag.NEW | OpenFlag.DELETE):
             raise NotFound(f"{lfn} does not exist")
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from common.errors import AlreadyExists, Refused
+from common.errors import AlreadyExists, BeingWritten, Refused
 from redirector.core import events
 from redirector.core.instructions import AnswerClaim, CancelRecall, SendInventory
 from redirector.core.model import NodeRecord
 from redirector.core.states import ErrorClass, FileState, RequestState
+from redirector.core.vacancies import VALID_S
 from tests.support.redirector_head import GB, Site, of_kind
 
 
@@ -35,7 +36,7 @@ def test_a_free_name_is_claimed_and_explained(site: Site) -> None:
 
 def test_a_claimed_name_is_claimed_by_no_other_node(site: Site) -> None:
     site.claim("disk1", "/f")
-    with pytest.raises(Refused, match="/f is being written on disk1"):
+    with pytest.raises(BeingWritten, match="/f is being written on disk1"):
         site.claim("disk2", "/f")
 
 
@@ -118,6 +119,30 @@ def test_after_a_restart_nothing_is_claimed_before_all_nodes_have_joined() -> No
         site.claim("disk1", "/f")
     site.wait(60.0)
     assert site.claim("disk1", "/f") == [AnswerClaim()]
+
+
+# --- what the archive was asked about ---
+
+
+def test_what_was_found_free_is_so_for_the_next_claim_and_not_for_long(site: Site) -> None:
+    for lfn in ("/f", "/late"):
+        site.head.found_vacant(lfn, site.now_s)
+    assert site.claim("disk1", "/f") == [AnswerClaim(archive_was_asked=True)]
+    site.end_claim("disk1", "/f")
+    assert site.claim("disk1", "/f") == [AnswerClaim()]
+    assert site.claim("disk1", "/other") == [AnswerClaim()]
+    site.now_s += VALID_S + 1
+    assert site.claim("disk1", "/late") == [AnswerClaim()]
+
+
+def test_what_is_written_or_online_is_not_taken_for_free(site: Site) -> None:
+    site.join("disk3", {"/online": 1})
+    site.claim("disk1", "/f")
+    site.head.found_vacant("/f", site.now_s)
+    site.head.found_vacant("/online", site.now_s)
+    site.end_claim("disk1", "/f")
+    assert site.claim("disk1", "/f") == [AnswerClaim()]
+    assert site.claim("disk3", "/online", replaces=True) == [AnswerClaim()]
 
 
 # --- staging what is being written ---
