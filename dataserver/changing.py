@@ -130,6 +130,8 @@ class Changing:
             answer.set_result(None)
         else:
             answer.set_exception(error)
+            # Whoever asked may have gone away.
+            answer.exception()
 
     def _start_move(self, order: instructions.MoveFile) -> None:
         task = asyncio.create_task(self._move(order), name=f"rename {order.lfn}")

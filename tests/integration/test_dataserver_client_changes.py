@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,34 @@ async def test_a_removed_file_is_gone_for_all_the_site(
         with pytest.raises(NotFound, match=f"{LFN} is not on this node"):
             await service.changing.remove(LFN)
         await put(service)
+
+
+async def test_nobody_need_be_there_to_hear_that_a_change_failed(
+    site: DataSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What asyncio has to say about an error that nobody took would be an error here."""
+    complaints: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    at_it, may_go_on = threading.Event(), threading.Event()
+
+    def wait(*_: object) -> None:
+        at_it.set()
+        may_go_on.wait(30)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async with site.running() as service:
+        await put(service)
+        monkeypatch.setattr(PoolDisk, "rename", wait)
+        renaming = asyncio.create_task(service.changing.rename(LFN, NEW))
+        await becomes_true(at_it.is_set)
+        renaming.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await renaming
+        may_go_on.set()
+        await becomes_true(lambda: not service.node.claims())
+    gc.collect()
+    assert complaints == []
 
 
 async def test_what_is_in_the_archive_is_not_changed(

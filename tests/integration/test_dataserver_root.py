@@ -211,6 +211,38 @@ async def test_a_client_of_a_missing_file_is_sent_back(site: DataSite) -> None:
             assert (await client.sent_to(elsewhere)).address == "127.0.0.1:4094"
 
 
+async def test_whatever_is_asked_of_a_missing_file_is_the_redirectors_affair(
+    site: DataSite,
+) -> None:
+    site.redirector.root_address = "127.0.0.1:4094"
+    async with serving(site) as (_, client):
+        for asked in (
+            requests.Rm(MINE, "ph.via=disk1"),
+            requests.Mv(MINE, MINE + "2", "ph.via=disk1"),
+            requests.Chmod(MINE, 0o600, "ph.via=disk1"),
+            requests.Truncate(bytes(4), 5, MINE, "ph.via=disk1"),
+            requests.FAttr(AttributeAction.LIST, MINE, "ph.via=disk1"),
+            requests.FAttr(AttributeAction.SET, MINE, "", (b"a",), (b"1",)),
+            requests.Query(QueryType.CHECKSUM, f"{MINE}?cks.type=md5&ph.via=disk1"),
+            requests.Query(QueryType.XATTR, MINE),
+            requests.Query(QueryType.XATTR, "/store/my"),
+        ):
+            there = await client.sent_to(asked)
+            assert there.address == "127.0.0.1:4094"
+            assert "ph.gone=disk1&ph.via=disk1" in there.cgi
+
+
+async def test_a_file_found_missing_is_known_to_be_so_when_its_client_comes_back(
+    site: DataSite,
+) -> None:
+    """A query bears no word of where its client has been."""
+    site.redirector.root_address = "127.0.0.1:4094"
+    async with serving(site) as (_, client):
+        site.replica(LFN).unlink()
+        await client.sent_to(requests.Query(QueryType.XATTR, LFN))
+        assert LFN not in site.redirector.nodes["disk1"].replicas
+
+
 async def test_a_file_that_is_cut_short_while_it_is_sent_ends_the_connection(
     site: DataSite,
 ) -> None:
@@ -308,6 +340,24 @@ async def test_a_file_closed_too_early_has_all_that_was_sent_before(site: DataSi
         assert (await client.next_of(paging)).status == Status.STATUS
         assert (await client.next_of(closing)).status == Status.OK
         assert site.replica(MINE).read_bytes() == 2 * CONTENT
+
+
+async def test_sync_and_truncate_keep_their_places_among_unanswered_writes(
+    site: DataSite,
+) -> None:
+    async with serving(site) as (_, client):
+        handle = await opened(client, requests.Open(MINE, "", NEW))
+        before, behind = CONTENT, CONTENT[:1_000_000]
+        waiting = [
+            client.send(requests.Write(handle, 0, len(before)), before),
+            client.send(requests.Sync(handle)),
+            client.send(requests.Truncate(handle, 10)),
+            client.send(requests.Write(handle, 20, len(behind)), behind),
+            client.send(requests.Close(handle)),
+        ]
+        for stream_id in waiting:
+            assert (await client.next_of(stream_id)).status == Status.OK
+        assert site.replica(MINE).read_bytes() == before[:10] + bytes(10) + behind
 
 
 async def test_a_file_closed_before_its_last_page_was_bad_is_not_there(site: DataSite) -> None:

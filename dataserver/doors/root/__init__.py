@@ -5,6 +5,7 @@ handles     the files one client has open
 reading     open, read, readv, pgread
 writing     open to write, write, writev, pgwrite, sync, truncate, close
 streams     the data behind one write, as it arrives
+turns       the order of what is asked of one file that is written
 looking     stat, locate and questions
 notes       extended attributes, of files and of what is being written
 changing    files removed, renamed, their permissions and attributes

@@ -20,10 +20,10 @@ from dataserver.doors.root.reading import Reading
 from dataserver.doors.root.streams import Nowhere
 from dataserver.doors.root.writing import Writing, WrittenFile
 from xroot import requests, responses
-from xroot.protocol import STAT_VFS, Code, OpenFlag, ServerFlag
+from xroot.protocol import STAT_VFS, Code, OpenFlag, QueryType, ServerFlag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from typing import Any
 
     from common.names import NameMap
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dataserver.doors.root.notes import Notes
     from dataserver.doors.root.streams import PageStream, Stream
     from dataserver.engine import Engine
+    from dataserver.link import Link
     from dataserver.replicas import Replicas
     from dataserver.uploads import Uploads
     from dataserver.writable import Writable
@@ -49,6 +50,9 @@ _REDIRECTORS = (
     requests.MkDir,
     requests.RmDir,
 )
+
+#: Questions about one file, which may be elsewhere.
+_ABOUT_FILES = (QueryType.CHECKSUM, QueryType.XATTR)
 
 
 class RootDoor:
@@ -69,25 +73,26 @@ class RootDoor:
         max_open_files: int,
         default_checksum: str,
         version: str,
-        redirector: Callable[[], str],
+        link: Link,
     ) -> None:
-        """`default_checksum` and `version` are told to clients that ask for them; `redirector`
-        gives HOST:PORT of the redirector's root:// door, "" as long as it is not known."""
+        """`default_checksum` and `version` are told to clients that ask for them."""
         self.max_open_files = max_open_files
         self.names = name_map
         self.reading = Reading(engine, disk, catalogue, replicas)
         self.writing = Writing(engine, uploads, changes)
-        self.looking = Looking(
-            engine, replicas, changes, name_map, default_checksum, version, writable
-        )
+        self.looking = Looking(engine, replicas, changes, default_checksum, version, writable)
         self.changing = Changing(changes)
-        self._redirector = redirector
+        self._link = link
         self.node = engine.name
 
     @property
     def redirector(self) -> str:
         """Where clients are sent for what is not here; "" if nowhere."""
-        return self._redirector()
+        return self._link.root_address
+
+    async def until_heard(self) -> None:
+        """Waits until the redirector knows what is not here any more, if it is in touch."""
+        await self._link.until_heard()
 
     def welcome(self, connection: Connection) -> RootClient:
         """Whoever answers this connection's requests."""
@@ -107,12 +112,11 @@ class RootClient:
         self._handles = Handles(door.max_open_files)
         self._stream: Stream | PageStream | Nowhere = Nowhere()
         self._is_gone = False
-        reading, writing, looking = door.reading, door.writing, door.looking
+        reading, writing = door.reading, door.writing
         shared: dict[type, Callable[[Connection, Handles, bytes, Any], None]] = {
             requests.ReadV: reading.readv,
             requests.PgRead: reading.pgread,
             requests.Sync: writing.sync,
-            requests.Query: looking.query,
         }
         self._shared = shared
         self._answers: dict[type, Callable[[bytes, Any], None]] = {
@@ -127,6 +131,7 @@ class RootClient:
             requests.Mv: self._mv,
             requests.Chmod: self._chmod,
             requests.FAttr: self._fattr,
+            requests.Query: self._query,
         }
 
     def request(self, stream_id: bytes, message: Message) -> None:
@@ -209,8 +214,8 @@ class RootClient:
         if not asked.path:
             self._door.writing.truncate(self._connection, self._handles, stream_id, asked)
             return
-        lfn = self._file(asked.path)
-        self._connection.spawn(stream_id, self._truncate_by_name(stream_id, lfn, asked))
+        work = self._truncate_by_name(stream_id, self._file(asked.path), asked)
+        self._connection.spawn(stream_id, self._or_send_back(stream_id, asked.cgi, work))
 
     async def _truncate_by_name(self, stream_id: bytes, lfn: str, asked: requests.Truncate) -> None:
         await self._door.writing.truncate_by_name(lfn, asked.size, self._connection.owner)
@@ -235,16 +240,18 @@ class RootClient:
     def _mv(self, stream_id: bytes, asked: requests.Mv) -> None:
         source, target = self._file(asked.source), self._file(asked.target)
         work = self._door.changing.mv(self._connection, stream_id, source, target)
-        self._connection.spawn(stream_id, work)
+        self._connection.spawn(stream_id, self._or_send_back(stream_id, asked.cgi, work))
 
     def _chmod(self, stream_id: bytes, asked: requests.Chmod) -> None:
         lfn = self._file(asked.path)
         work = self._door.changing.chmod(self._connection, stream_id, lfn, asked.mode)
-        self._connection.spawn(stream_id, work)
+        self._connection.spawn(stream_id, self._or_send_back(stream_id, asked.cgi, work))
 
     def _fattr(self, stream_id: bytes, asked: requests.FAttr) -> None:
         notes = self._notes(asked)
         work = self._door.changing.fattr(self._connection, stream_id, notes, asked)
+        if asked.path:
+            work = self._or_send_back(stream_id, asked.cgi, work)
         self._connection.spawn(stream_id, work)
 
     def _notes(self, asked: requests.FAttr) -> Notes:
@@ -255,12 +262,34 @@ class RootClient:
             return file.notes
         return self._door.changing.notes(file.lfn)
 
+    def _query(self, stream_id: bytes, asked: requests.Query) -> None:
+        connection, looking = self._connection, self._door.looking
+        if asked.kind not in _ABOUT_FILES:
+            looking.query(connection, stream_id, asked)
+        elif asked.kind == QueryType.CHECKSUM and not asked.text:
+            lfn = self._handles.get(asked.handle).lfn
+            connection.spawn(stream_id, looking.checksum(connection, stream_id, lfn))
+        else:
+            path, _, cgi = asked.text.partition("?")
+            lfn = self._name(path)
+            if asked.kind == QueryType.CHECKSUM:
+                work = looking.checksum(connection, stream_id, lfn, cgi)
+            else:
+                work = looking.xattr(connection, stream_id, lfn)
+            connection.spawn(stream_id, self._or_send_back(stream_id, cgi, work))
+
     # --- elsewhere ----------------------------------------------------------------------
 
-    async def _or_send_back(self, stream_id: bytes, cgi: str, work: Any) -> None:
+    async def _or_send_back(
+        self, stream_id: bytes, cgi: str, work: Coroutine[Any, Any, None]
+    ) -> None:
+        """Answers a request, or sends its client to the redirector for what is not here."""
         try:
             await work
         except NotFound as error:
+            # Not every request says where its client has been, and it must not be sent here
+            # again for what has just been found missing.
+            await self._door.until_heard()
             self._send_back(stream_id, cgi, error)
 
     def _send_back(self, stream_id: bytes, cgi: str, error: PackhorseError) -> None:

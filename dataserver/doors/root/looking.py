@@ -15,7 +15,6 @@ from xroot.protocol import Code, QueryType, StatFlag
 from xroot.texts import Location, StatText, cgi_values, space, vfs
 
 if TYPE_CHECKING:
-    from common.names import NameMap
     from common.root_server import Connection
     from dataserver.changing import Changing as Changes
     from dataserver.core.replica import Replica
@@ -39,7 +38,6 @@ class Looking:
         engine: Engine,
         replicas: Replicas,
         changes: Changes,
-        names: NameMap,
         default_checksum: str,
         version: str,
         writable: Writable,
@@ -48,7 +46,6 @@ class Looking:
         self._engine = engine
         self._replicas = replicas
         self._changes = changes
-        self._names = names
         self._default_checksum = default_checksum
         self._version = version
         self._writable = writable
@@ -86,10 +83,8 @@ class Looking:
         where = Location(self.address, can_write=True)
         connection.send(responses.text(stream_id, where))
 
-    def query(
-        self, connection: Connection, handles: Handles, stream_id: bytes, asked: Query
-    ) -> None:
-        """Answers one question, now or later. Raises PackhorseError, RootError."""
+    def query(self, connection: Connection, stream_id: bytes, asked: Query) -> None:
+        """Answers one question about this server."""
         match asked.kind:
             case QueryType.CONFIG:
                 said = configuration(asked.text, role="server", version=self._version)
@@ -101,25 +96,33 @@ class Looking:
                 connection.send(responses.text(stream_id, self._stats()))
             case QueryType.CHECKSUM_CANCEL:
                 connection.send(responses.text(stream_id, ""))
-            case QueryType.CHECKSUM:
-                if asked.text:
-                    lfn, cgi = self._named(asked.text)
-                else:
-                    lfn, cgi = handles.get(asked.handle).lfn, ""
-                connection.spawn(stream_id, self._checksum(connection, stream_id, lfn, cgi))
-            case QueryType.XATTR:
-                lfn, _ = self._named(asked.text)
-                connection.spawn(stream_id, self._xattr(connection, stream_id, lfn))
             case _:
                 reason = f"queries of kind {asked.kind} are not supported"
                 connection.fail(stream_id, Code.UNSUPPORTED, reason)
 
-    # --- inside -------------------------------------------------------------------------
+    async def checksum(
+        self, connection: Connection, stream_id: bytes, lfn: str, cgi: str = ""
+    ) -> None:
+        """A file's sum, of the kind that is asked for behind its name. Raises PackhorseError."""
+        wanted = cgi_values(cgi).get("cks.type", "") or self._default_checksum
+        algorithm = algorithm_of(wanted)
+        if algorithm is None:
+            raise UsageError(f"checksum {wanted!r} is not known here")
+        found = await self._changes.checksum(lfn, algorithm)
+        connection.send(responses.text(stream_id, f"{found.algorithm} {found.value}"))
 
-    def _named(self, text: str) -> tuple[str, str]:
-        """The file that is asked about, and what is said besides. Raises NameRefused."""
-        path, _, cgi = text.partition("?")
-        return self._names.check_written(path), cgi
+    async def xattr(self, connection: Connection, stream_id: bytes, lfn: str) -> None:
+        """The fixed attributes that XRootD tells of every file. Raises NotFound, Damaged."""
+        replica, found = await self._look(lfn)
+        said = (
+            f"oss.cgroup=public&oss.type=f&oss.used={replica.size_bytes}"
+            f"&oss.mt={int(found.st_mtime)}&oss.ct={int(found.st_ctime)}"
+            f"&oss.at={int(replica.last_use_s)}&oss.u=*&oss.g=*"
+            f"&oss.fs={'w' if self._can_change(replica) else 'r'}"
+        )
+        connection.send(responses.text(stream_id, said))
+
+    # --- inside -------------------------------------------------------------------------
 
     async def _look(self, lfn: str) -> tuple[Replica, os.stat_result]:
         """A replica, and its file. Raises NotFound, Damaged."""
@@ -149,25 +152,6 @@ class Looking:
 
     def _can_change(self, replica: Replica) -> bool:
         return not replica.archived and self._writable.is_writable(replica.lfn)
-
-    async def _checksum(self, connection: Connection, stream_id: bytes, lfn: str, cgi: str) -> None:
-        wanted = cgi_values(cgi).get("cks.type", "") or self._default_checksum
-        algorithm = algorithm_of(wanted)
-        if algorithm is None:
-            raise UsageError(f"checksum {wanted!r} is not known here")
-        found = await self._changes.checksum(lfn, algorithm)
-        connection.send(responses.text(stream_id, f"{found.algorithm} {found.value}"))
-
-    async def _xattr(self, connection: Connection, stream_id: bytes, lfn: str) -> None:
-        """The fixed attributes that XRootD tells of every file."""
-        replica, found = await self._look(lfn)
-        said = (
-            f"oss.cgroup=public&oss.type=f&oss.used={replica.size_bytes}"
-            f"&oss.mt={int(found.st_mtime)}&oss.ct={int(found.st_ctime)}"
-            f"&oss.at={int(replica.last_use_s)}&oss.u=*&oss.g=*"
-            f"&oss.fs={'w' if self._can_change(replica) else 'r'}"
-        )
-        connection.send(responses.text(stream_id, said))
 
     def _space(self) -> str:
         quota_bytes, free_bytes = self._room()

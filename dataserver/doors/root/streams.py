@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from common.errors import PackhorseError
 from common.root_server import RootError
+from dataserver.doors.root.turns import in_turn
 from xroot import responses
 from xroot.errors import ProtocolError
 from xroot.pages import PageReader, bad_pages
@@ -97,19 +98,23 @@ class _Pieces:
             self._connection.release_bytes(released)
 
 
-class Stream:
-    """Takes the data of one write or writev: for each place an upload, an offset and a length."""
+class Place(NamedTuple):
+    """Where a part of a write's data belongs."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        stream_id: bytes,
-        places: Sequence[tuple[Upload, int, int]],
-    ) -> None:
+    file: WrittenFile
+    offset: int
+    length: int
+
+
+class Stream:
+    """Takes the data of one write or writev."""
+
+    def __init__(self, connection: Connection, stream_id: bytes, places: Sequence[Place]) -> None:
         self._connection = connection
         self._stream_id = stream_id
-        self._places = list(reversed(places))
-        self._uploads = {upload for upload, _, _ in places}
+        self._places = [(file.upload, offset, length) for file, offset, length in reversed(places)]
+        self._uploads = {upload for upload, _, _ in self._places}
+        self._turns = [file.turns.together() for file in {place.file for place in places}]
         self._pieces = _Pieces(connection)
         connection.spawn(stream_id, self._write_all())
 
@@ -122,7 +127,8 @@ class Stream:
             streams.callback(self._pieces.end)
             for upload in self._uploads:
                 streams.enter_context(upload.streaming())
-            await self._pieces.write(self._write)
+            async with in_turn(*self._turns):
+                await self._pieces.write(self._write)
         self._connection.send(responses.ok(self._stream_id))
 
     async def _write(self, data: list[memoryview | bytes]) -> None:
@@ -161,6 +167,7 @@ class PageStream:
         self._reader = PageReader(asked.offset, asked.length)
         self._pieces = _Pieces(connection)
         self._bad: list[tuple[int, int]] = []  # offset, length
+        self._turn = file.turns.together()
         connection.spawn(stream_id, self._write_all())
 
     def feed(self, piece: Data) -> None:
@@ -170,7 +177,8 @@ class PageStream:
     async def _write_all(self) -> None:
         try:
             with self._file.upload.streaming():
-                await self._pieces.write(self._write)
+                async with in_turn(self._turn):
+                    await self._pieces.write(self._write)
         finally:
             self._pieces.end()
         said = self._about_bad_pages()

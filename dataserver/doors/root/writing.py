@@ -7,22 +7,25 @@ promises is true of every file here. Several writes may be under way at a time, 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from common.errors import AlreadyExists, NotFound, TooLarge, UsageError
 from common.root_server import RootError
 from dataserver.doors.root.notes import NotesOfUpload
-from dataserver.doors.root.streams import PageStream, Stream
+from dataserver.doors.root.streams import PageStream, Place, Stream
+from dataserver.doors.root.turns import Turns, in_turn
 from xroot import pages, responses
 from xroot.protocol import MAX_CHUNK_BYTES, Code, OpenFlag, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
     from typing import Any
 
     from common.root_server import Connection
     from dataserver.changing import Changing as Changes
     from dataserver.doors.root.handles import Handles
+    from dataserver.doors.root.turns import Turn
     from dataserver.engine import Engine
     from dataserver.uploads import Upload, Uploads
     from xroot.requests import Chunk, PgRead, PgWrite, Read, ReadV, Sync, Truncate, Write, WriteV
@@ -43,6 +46,7 @@ class WrittenFile:
         self.upload = upload
         self.announced_bytes = announced_bytes
         self.notes = notes
+        self.turns = Turns()
         #: Pages that came with a wrong checksum, and have not come again.
         self.bad_pages: set[int] = set()
 
@@ -142,14 +146,14 @@ class Writing:
     ) -> Stream:
         """What takes the data that follows. Raises PackhorseError, RootError."""
         file = handles.to_write(asked.handle)
-        return Stream(connection, stream_id, [(file.upload, asked.offset, asked.length)])
+        return Stream(connection, stream_id, [Place(file, asked.offset, asked.length)])
 
     def writev(
         self, connection: Connection, handles: Handles, stream_id: bytes, asked: WriteV
     ) -> Stream:
         """The same for many ranges."""
         places = [
-            (handles.to_write(chunk.handle).upload, chunk.offset, chunk.length)
+            Place(handles.to_write(chunk.handle), chunk.offset, chunk.length)
             for chunk in asked.chunks
         ]
         return Stream(connection, stream_id, places)
@@ -165,7 +169,8 @@ class Writing:
         """What was written is on disk when this is answered."""
         file = handles.get(asked.handle)
         if isinstance(file, WrittenFile):
-            connection.spawn(stream_id, _then_ok(connection, stream_id, file.upload.sync()))
+            work = _then_ok(connection, stream_id, file.turns.behind(), file.upload.sync)
+            connection.spawn(stream_id, work)
         else:
             connection.send(responses.ok(stream_id))
 
@@ -174,7 +179,8 @@ class Writing:
     ) -> None:
         """Gives an open file another size."""
         file = handles.to_write(asked.handle)
-        work = _then_ok(connection, stream_id, file.upload.truncate(asked.size))
+        truncate = partial(file.upload.truncate, asked.size)
+        work = _then_ok(connection, stream_id, file.turns.alone(), truncate)
         connection.spawn(stream_id, work)
 
     async def truncate_by_name(self, lfn: str, size_bytes: int, owner: str) -> None:
@@ -194,7 +200,7 @@ class Writing:
 
     async def finish(self, file: WrittenFile) -> None:
         """Publishes a file, to its end, even if the client goes away meanwhile."""
-        await asyncio.shield(self._keep(_publish(file)))
+        await asyncio.shield(self._keep(_publish(file, file.turns.alone())))
 
     def abandon(self, file: WrittenFile) -> None:
         """Forgets a file that was not closed."""
@@ -217,19 +223,20 @@ class Writing:
             task.exception()
 
 
-async def _publish(file: WrittenFile) -> None:
+async def _publish(file: WrittenFile, turn: Turn) -> None:
     # A client may close a file before it has heard of its last writes.
-    await file.upload.until_streamed()
-    if file.bad_pages:
-        await file.upload.abandon()
-        reason = f"{file.lfn}: {len(file.bad_pages)} pages came with wrong checksums"
-        raise RootError(Code.CHECKSUM_ERROR, reason)
-    await file.upload.finish()
+    async with in_turn(turn):
+        if file.bad_pages:
+            await file.upload.abandon()
+            reason = f"{file.lfn}: {len(file.bad_pages)} pages came with wrong checksums"
+            raise RootError(Code.CHECKSUM_ERROR, reason)
+        await file.upload.finish()
     await file.notes.keep()
 
 
 async def _then_ok(
-    connection: Connection, stream_id: bytes, work: Coroutine[Any, Any, None]
+    connection: Connection, stream_id: bytes, turn: Turn, work: Callable[[], Awaitable[None]]
 ) -> None:
-    await work
+    async with in_turn(turn):
+        await work()
     connection.send(responses.ok(stream_id))

@@ -241,3 +241,70 @@ def test_an_upload_whose_client_is_killed_leaves_nothing(both: SideBySide, direc
     # The name is free for the next one.
     both.put("mine", b"whole")
     both("xrdcp", "mine", f"{{url}}{directory}/half")
+
+
+def test_a_file_that_is_being_written_has_no_second_writer(
+    alone: SideBySide, directory: str
+) -> None:
+    alone("xrdfs", "{host}", "mkdir", directory)
+    alone.put("second", b"second")
+    first = [
+        subprocess.Popen(
+            side.argv(("xrdcp", "-N", "-", f"{{url}}{directory}/file")), stdin=subprocess.PIPE
+        )
+        for side in alone.sides
+    ]
+    try:
+        for upload in first:
+            assert upload.stdin is not None
+            upload.stdin.write(b"first" * 4_000_000)
+            upload.stdin.flush()
+        eventually(lambda: sum(path.stat().st_size for path in alone.cluster.incoming()))
+        eventually(lambda: not alone.stock.run("xrdfs", "{host}", "stat", f"{directory}/file").code)
+        alone("xrdcp", "-f", "second", f"{{url}}{directory}/file", code=54)
+        refused = alone.ours.run("xrdcp", "-f", "second", f"{{url}}{directory}/file")
+        assert refused.errors[-1] == "3003"
+    finally:
+        for upload in first:
+            upload.communicate()
+    alone("xrdfs", "{host}", "query", "checksum", f"{directory}/file")
+
+
+def test_what_the_archive_has_is_not_written_straight_to_a_data_server(
+    both: SideBySide, directory: str
+) -> None:
+    """The redirector asks the archive, but not for clients that it does not see."""
+    both.cluster.write(f"{directory}/archived", b"in the archive")
+    both.put("mine", b"mine")
+    door = f"127.0.0.1:{both.ours.server_ports[0]}"
+    ours = both.ours
+    refused = ours.run("xrdcp", "-f", "mine", f"root://{door}/{directory}/archived")
+    assert (refused.code, refused.errors[-1]) == (54, "3010")
+    assert "is in the archive" in refused.stderr
+    assert ours.run("xrdcp", "mine", f"root://{door}/{directory}/new").code == 0
+    moved = ours.run("xrdfs", door, "mv", f"{directory}/new", f"{directory}/archived")
+    assert (moved.code, moved.errors) == (54, ["ERROR", "3010"])
+    assert ours.run("xrdfs", door, "mv", f"{directory}/new", f"{directory}/newer").code == 0
+
+
+def test_a_data_server_sends_back_whoever_asks_about_anothers_file(
+    both: SideBySide, directory: str
+) -> None:
+    both.put("mine", b"mine")
+    ours = both.ours
+    holder, other = (f"127.0.0.1:{port}" for port in ours.server_ports)
+    assert ours.run("xrdcp", "mine", f"root://{holder}/{directory}/f").code == 0
+    for words in (
+        "chmod @ rw-r-----",
+        "xattr @ set color=red",
+        "xattr @ get color",
+        "query checksum @",
+        "truncate @ 2",
+        "mv @ @2",
+        "rm @2",
+    ):
+        argv = words.replace("@", f"{directory}/f").split()
+        done = ours.run("xrdfs", other, *argv)
+        assert done.code == 0, (words, done)
+    assert ours.run("xrdfs", other, "stat", f"{directory}/f2").errors == ["ERROR", "3011"]
+    assert ours.run("xrdfs", other, "query", "checksum", f"{directory}/f").errors[-1] == "3011"
