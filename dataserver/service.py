@@ -161,7 +161,7 @@ class DataServerService:
         config = self._config
         disk, catalogue, identity = await self._take_pool()
         this_life = f"{_owner(identity)}/{self._boot_epoch}"
-        archive = Archive(self._mss, self._names, owner=this_life)
+        archive = Archive(self._mss, self._names, owner=this_life, slots=config.slots)
         running = Running(disk.private / "running", _owner(identity), disk.threads)
         await asyncio.to_thread(running.end_leftovers)
         janitor = await asyncio.to_thread(Janitor, this_life)
@@ -174,6 +174,8 @@ class DataServerService:
         recalls = Recalls(
             engine, archive, disk, catalogue, running, algorithm, has_command=has_command
         )
+        # In the opposite order: when no recall is left, nor are their commands.
+        self._closing.push_async_callback(archive.close)
         self._closing.push_async_callback(recalls.stop)
         openers = await self._find_openers(disk)
         purger = Purger(engine, disk, catalogue, config.purgecmd, this_life, openers)
@@ -185,7 +187,7 @@ class DataServerService:
         link = Link(
             engine,
             config.redirector,
-            lambda: self._hello(engine, identity),
+            lambda: self._hello(engine, identity, archive.capacity),
             Pulse(engine, health),
             Orders(engine, archive, catalogue, describer, purger, losses),
         )
@@ -237,7 +239,7 @@ class DataServerService:
         pool.load(reconciled.found)
         node = Node(
             pool,
-            slots=config.slots,
+            slots=archive.capacity,
             examines=archive.can_examine,
             # A mounted file system tells sizes only; there is no use in asking it for more.
             learns_checksums=self._mss.statcmd is not None,
@@ -338,7 +340,7 @@ class DataServerService:
         task = tasks.spawn(f"{self.name}: {what}", work, endless=True)
         self._background.append(task)
 
-    def _hello(self, engine: Engine, identity: str) -> pb.Hello:
+    def _hello(self, engine: Engine, identity: str, capacity: int) -> pb.Hello:
         config = self._config
         return pb.Hello(
             address=types_pb2.NodeAddress(
@@ -353,7 +355,7 @@ class DataServerService:
             pool_id=identity,
             quota_bytes=config.quota,
             max_files=config.max_files,
-            recall_slots=config.slots,
+            recall_slots=capacity,
             running=[
                 pb.RunningRecall(
                     recall_id=recall.recall_id,

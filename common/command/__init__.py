@@ -19,13 +19,20 @@ from __future__ import annotations
 
 from common.command.credentials import Credentials
 from common.command.environment import PASSED_BY_DEFAULT, command_environment
-from common.command.exit_codes import EXIT_CODES, ErrorClass, Failure, exit_code_table
+from common.command.exit_codes import (
+    EXIT_CODES,
+    ErrorClass,
+    Failure,
+    exit_code_table,
+    explain_exit,
+)
 from common.command.janitor import Janitor
 from common.command.leftovers import kill_leftover, kill_leftovers
+from common.command.open_input import OpenInput
 from common.command.progress import as_note, json_object, note_of, progress_in
 from common.command.run import run_command
 from common.command.spec import CommandResult, CommandSpec, Cut
-from common.command.template import PLACEHOLDERS, check_template, render_argv
+from common.command.template import PLACEHOLDERS, check_template, fill_words, render_argv
 
 __all__ = [
     "EXIT_CODES",
@@ -38,10 +45,13 @@ __all__ = [
     "ErrorClass",
     "Failure",
     "Janitor",
+    "OpenInput",
     "as_note",
     "check_template",
     "command_environment",
     "exit_code_table",
+    "explain_exit",
+    "fill_words",
     "json_object",
     "kill_leftover",
     "kill_leftovers",

@@ -21,7 +21,7 @@ APPENDED = ("source", "target")
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
-def check_template(template: Sequence[str]) -> frozenset[str]:
+def check_template(template: Sequence[str], known: Sequence[str] = PLACEHOLDERS) -> frozenset[str]:
     """The placeholders used. Raises `ConfigError` for what no command can be made of."""
     if not template or not template[0]:
         raise ConfigError("the command is empty")
@@ -34,11 +34,11 @@ def check_template(template: Sequence[str]) -> frozenset[str]:
                 raise ConfigError(f"the command's word {word!r} has a lone brace; double it")
             if braces[1] is None:
                 continue
-            if braces[1] not in PLACEHOLDERS:
-                known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+            if braces[1] not in known:
+                names = ", ".join(f"{{{name}}}" for name in known) or "none"
                 raise ConfigError(
                     f"the command's word {word!r} has an unknown placeholder {braces[0]}; known "
-                    f"are {known}; double the braces if they are meant as such"
+                    f"are {names}; double the braces if they are meant as such"
                 )
             used.add(braces[1])
     return frozenset(used)
@@ -51,15 +51,23 @@ def render_argv(template: Sequence[str], values: Mapping[str, str | int | None])
     size nobody knows, is written "0". One word stays one word, whatever is in
     its values. Raises `ConfigError` for a bad template.
     """
-    used = check_template(template)
+    argv = fill_words(template, values)
+    if not check_template(template):
+        argv += [_written(values[name]) for name in APPENDED]
+    return argv
+
+
+def fill_words(template: Sequence[str], values: Mapping[str, str | int | None]) -> list[str]:
+    """The words of one run, with nothing added; `values` are all there is to be known.
+
+    Raises `ConfigError` for a bad template.
+    """
+    check_template(template, tuple(values))
 
     def fill(braces: re.Match[str]) -> str:
         return braces[0][0] if braces[1] is None else _written(values[braces[1]])
 
-    argv = [_BRACES.sub(fill, word) for word in template]
-    if not used:
-        argv += [_written(values[name]) for name in APPENDED]
-    return argv
+    return [_BRACES.sub(fill, word) for word in template]
 
 
 def _written(value: str | int | None) -> str:

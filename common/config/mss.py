@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from common.command import PASSED_BY_DEFAULT, Credentials
+from common.command import PASSED_BY_DEFAULT, Credentials, check_template
 from common.config.table import (
     FilesByVariable,
     ListCommand,
+    PositiveCount,
     PositiveDuration,
     PositiveSize,
     StageCommand,
@@ -66,6 +67,25 @@ class MssConfig(Table):
         "name, `{size}` the size in bytes, 0 if unknown; a list without any of these gets "
         "source and target as two more words, as XRootD's scripts expect. See `docs/stage-command.md`."
     )
+    contract: Literal["blocking", "batch"] = Field(
+        "blocking",
+        description="How `stagecmd` is spoken to: one run for each file, or one run for many, with a line "
+        "of JSON for each of them on its input and output. See `docs/stage-command.md`.",
+    )
+    batch_files: PositiveCount = Field(
+        100,
+        description="With the batch contract: the most files that one run is given. A node has up to "
+        "`slots` runs at a time.",
+    )
+    batch_wait: PositiveDuration = Field(
+        parse_duration("1s"),
+        description="With the batch contract: how long the first file of a run waits for others.",
+    )
+    batch_cancel: bool = Field(
+        False,
+        description="With the batch contract: whether the command's input stays open after the last file, so that "
+        "it is told of files that nobody wants any more. It must not wait for the end of its input then.",
+    )
     statcmd: StatCommand | None = Field(
         None,
         description="The command that asks the archive about one file (`{source}`, `{lfn}`) and prints "
@@ -113,6 +133,18 @@ class MssConfig(Table):
         description="How much of a command's output is kept, from its end: enough for a reason, "
         "whatever it prints.",
     )
+
+    @model_validator(mode="after")
+    def _contract_can_be_kept(self) -> Self:
+        if self.contract == "batch":
+            if isinstance(self.stagecmd, str):
+                raise ValueError('contract = "batch" needs a stagecmd of the site\'s own')
+            if check_template(self.stagecmd):
+                raise ValueError(
+                    'with contract = "batch", stagecmd is told the files on its standard input, '
+                    "and can have no placeholders"
+                )
+        return self
 
     @model_validator(mode="after")
     def _credentials_are_clear(self) -> Self:

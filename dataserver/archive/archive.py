@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from common.command import fill_words
+from dataserver.archive.batch import BatchCommand
+from dataserver.archive.batch_run import BatchSettings
 from dataserver.archive.commanded import ListCommand, StageCommand, StatCommand
 from dataserver.archive.lister import Lister
 from dataserver.archive.model import FetchOrder, beyond_asking
@@ -12,7 +15,7 @@ from dataserver.archive.mounted_lister import MountedLister
 from dataserver.archive.site_commands import SiteCommands
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from common.config.mss import MssConfig
@@ -26,13 +29,22 @@ class Archive:
 
     `owner` marks the processes of its commands, for `common.command.kill_leftovers`.
     `parallel_stats` is how many files are asked about, and directories listed by a
-    command, at a time.
+    command, at a time, `slots` how many runs of a stage command there may be.
     """
 
     def __init__(
-        self, config: MssConfig, names: NameMap, *, owner: str, parallel_stats: int = 8
+        self,
+        config: MssConfig,
+        names: NameMap,
+        *,
+        owner: str,
+        parallel_stats: int = 8,
+        slots: int = 4,
     ) -> None:
         commands = SiteCommands.of(config, names, owner)
+        #: How many files may be on their way at a time.
+        self.capacity = slots
+        self._to_close: list[Callable[[], Awaitable[None]]] = []
         self._fetcher: Fetcher
         self._examiner: MountedArchive | StatCommand | None = None
         lister: ArchiveLister | None = None
@@ -41,12 +53,36 @@ class Archive:
             self._fetcher = self._examiner = mounted
             lister = MountedLister(parallel_stats)
         else:
-            self._fetcher = StageCommand(config.stagecmd, commands, config.deadline, config.stall)
+            self._fetcher = self._stage_command(config, config.stagecmd, commands, slots)
         if config.statcmd is not None:
             self._examiner = StatCommand(config.statcmd, commands, parallel_stats)
         if config.listcmd is not None:
             lister = ListCommand(config.listcmd, commands, parallel_stats)
         self._lister = Lister(names, lister)
+
+    def _stage_command(
+        self, config: MssConfig, command: Sequence[str], commands: SiteCommands, slots: int
+    ) -> Fetcher:
+        if config.contract == "blocking":
+            return StageCommand(command, commands, config.deadline, config.stall)
+        settings = BatchSettings(
+            argv=fill_words(command, {}),
+            commands=commands,
+            deadline_s=config.deadline,
+            stall_s=config.stall,
+            hears_cancel=config.batch_cancel,
+        )
+        self.capacity = slots * config.batch_files
+        batches = BatchCommand(
+            settings, slots=slots, most_files=config.batch_files, wait_s=config.batch_wait
+        )
+        self._to_close.append(batches.close)
+        return batches
+
+    async def close(self) -> None:
+        """Ends what commands are still running for files that nobody waits for any more."""
+        for close in self._to_close:
+            await close()
 
     @property
     def can_examine(self) -> bool:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import stat
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from common.command import ErrorClass, Failure, progress_in, render_argv, run_command
 from common.errors import NameRefused, UsageError
 from dataserver.archive.answers import understand_file, understand_listing
+from dataserver.archive.hearing import Hearing
 from dataserver.archive.model import ArchiveFile, Fetched, Listing, Presence, beyond_asking
 
 if TYPE_CHECKING:
@@ -79,19 +79,13 @@ class StageCommand:
 
 def _note_taker(order: FetchOrder) -> Callable[[bytes], bool]:
     """What hears a command's lines in its thread, and tells its notes in the loop's."""
-    loop = asyncio.get_running_loop()
-    last = ""
+    hearing = Hearing(order.on_note or (lambda _: None))
 
     def hear(line: bytes) -> bool:
-        nonlocal last
         note = progress_in(line)
         if note is None:
             return False
-        if order.on_note is not None and note != last:
-            last = note
-            # A loop that is closed has nobody left to be told.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(order.on_note, note)
+        hearing.put("note", note)
         return True
 
     return hear

@@ -195,6 +195,20 @@ async def test_a_script_that_makes_no_progress_is_killed(
     assert failure_of(await archive.fetch(LFN, target))[0] is ErrorClass.TRANSIENT
 
 
+async def test_a_script_that_tells_of_its_progress_is_not_hung(
+    store: Path, target: Path, script: Callable[[str], str]
+) -> None:
+    talking = 'for i in 1 2 3 4 5 6 7 8; do echo "progress: mounts tape $i"; sleep 0.1; done'
+    command = script(f'echo chatter; {talking}; cp "$1" "$2"')
+    archive = archive_of(store, [command, "{source}", "{target}"], stall="500ms")
+    notes: list[str] = []
+    result = await archive.fetch(LFN, target, on_note=notes.append)
+    assert result.failure is None
+    # Not all of them need come through: of several at once the latest does.
+    assert notes
+    assert notes == sorted(note for note in notes if note.startswith("mounts tape "))
+
+
 async def test_a_script_has_a_deadline(
     store: Path, target: Path, script: Callable[[str], str]
 ) -> None:

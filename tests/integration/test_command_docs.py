@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import sys
@@ -11,15 +12,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from common.command import CommandResult, CommandSpec, ErrorClass, render_argv, run_command
+from common.command import (
+    CommandResult,
+    CommandSpec,
+    ErrorClass,
+    Failure,
+    render_argv,
+    run_command,
+)
 from common.config.mss import MssConfig
 from common.names import NameMap
-from dataserver.archive import Archive, ArchiveEntry, ArchiveFile, Presence
+from dataserver.archive import Archive, ArchiveEntry, ArchiveFile, Fetched, Presence
 from dataserver.archive.answers import understand_file, understand_listing
+from dataserver.archive.batch_lines import Said, file_line, understand
 from dataserver.checksum import Checksum
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 PAGE = Path(__file__).parents[2] / "docs" / "stage-command.md"
 SCRIPTS = Path(__file__).parents[2] / "examples" / "scripts"
@@ -131,8 +140,72 @@ def test_braces_in_a_template_are_written_as_the_page_shows(tmp_path: Path) -> N
     assert target.read_text() == "content"
 
 
+# A library of two tapes, that knows where its files lie and copies them to wherever it is told.
+TAPE_POSITION = """#!/bin/sh
+case $1 in *b) echo VOL1:0001 ;; *c) echo VOL1:0002 ;; *) echo VOL2:0001 ;; esac
+"""
+TAPE_COPY = """#!/bin/sh
+echo "$1" >>"$(dirname "$0")/order"
+[ -e "$1" ] || { echo "no such file: $1" >&2; exit 66; }
+cp "$1" "$2"
+"""
+
+
+async def test_the_example_of_a_batch_command_brings_files_in_the_order_of_the_tapes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (example,) = re.findall(r"```python\n(#!.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    script = program(tmp_path / "batch.py", example)
+    program(tmp_path / "bin" / "tape-position", TAPE_POSITION)
+    program(tmp_path / "bin" / "tape-copy", TAPE_COPY)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{Path(sys.executable).parent}:/usr/bin:/bin")
+    store = make_store(tmp_path)
+    for name in "bc":
+        (store / name).write_text(name)
+    archive = archive_of(store, {"stagecmd": [str(script)], "contract": "batch"})
+
+    async def fetch(name: str) -> Fetched:
+        target = tmp_path / "incoming" / name / name
+        target.parent.mkdir(parents=True)
+        return await archive.fetch(f"/store/{name}", target)
+
+    *brought, missing = await asyncio.gather(*map(fetch, ("a", "c", "b", "none")))
+    await archive.close()
+    assert [one.failure for one in brought] == [None, None, None]
+    assert (tmp_path / "incoming" / "b" / "b").read_text() == "b"
+    assert missing.failure is not None
+    assert missing.failure.error_class is ErrorClass.NOT_FOUND
+    assert "no such file" in missing.failure.reason
+    order = (tmp_path / "bin" / "order").read_text().split()
+    assert [Path(name).name for name in order] == ["b", "c", "a", "none"]
+
+
+def test_a_file_of_a_batch_is_written_as_the_page_says() -> None:
+    shown = one_shown("json", "source")
+    assert json.loads(shown) == json.loads(
+        file_line("1", "/tape/a", "/data/.incoming/r1/a", "/store/a", 1234)
+    )
+
+
+def test_what_a_batch_command_says_is_understood_as_the_page_says() -> None:
+    lines = re.findall(r"^\| `(\{\"id\".*?\})` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [understand(line.encode()) for line in lines] == [
+        Said("1", "started"),
+        Said("1", "progress", "waits for VOL123"),
+        Said("1", "done"),
+        Said("1", "failed", failure=Failure(ErrorClass.NOT_FOUND, "…")),
+    ]
+
+
+def one_shown(language: str, field: str) -> str:
+    """The one block of the page that has a field of this name."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (found,) = [block for block in blocks if f'"{field}"' in block]
+    return found
+
+
 def test_the_answer_of_a_statcmd_is_understood_as_the_page_says() -> None:
-    (shown,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    shown = one_shown("json", "checksum")
     assert understand_file("/store/a", shown.encode()) == ArchiveFile(
         "/store/a",
         Presence.THERE,
@@ -187,12 +260,17 @@ def make_store(tmp_path: Path) -> Path:
 
 
 def archive_with_scripts(store: Path) -> Archive:
-    config = MssConfig.model_validate(
+    return archive_of(
+        store,
         {
             "stagecmd": ["cp", "{source}", "{target}"],
             "statcmd": [sys.executable, str(SCRIPTS / "stat.py"), "{source}"],
             "listcmd": [sys.executable, str(SCRIPTS / "list.py"), "{source}"],
-            "names": [{"prefix": "/store", "archive": str(store)}],
-        }
+        },
     )
+
+
+def archive_of(store: Path, keys: Mapping[str, object]) -> Archive:
+    names = [{"prefix": "/store", "archive": str(store)}]
+    config = MssConfig.model_validate({"names": names, **keys})
     return Archive(config, NameMap(config.name_rules(), config.prefixes()), owner="test-scripts")
