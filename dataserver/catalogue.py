@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from common.errors import AlreadyExists, NotFound, QuotaExceeded, Refused
 from common.sqlite import Database
 from dataserver.checksum import Checksum
+from dataserver.scrub_rows import SCRUB_TABLE, ScrubRows
 
 if TYPE_CHECKING:
     import sqlite3
@@ -56,6 +57,7 @@ _MIGRATIONS: Final = (
         PRIMARY KEY (lfn, name)
     ) WITHOUT ROWID;
     """,
+    SCRUB_TABLE,
 )
 
 #: SQLite takes this many values in one statement, on every build there is.
@@ -107,6 +109,7 @@ class Catalogue:
     def __init__(self, path: Path) -> None:
         """Opens or makes the file; raises as `common.sqlite.Database` does."""
         self._database = Database(path, _MIGRATIONS)
+        self.scrub = ScrubRows(self._database)
         self._uses: dict[str, float] = {}
 
     def close(self) -> None:
@@ -125,6 +128,22 @@ class Catalogue:
                 lfn: Row(size, mtime, _checksum(algorithm, value), bool(archived), used)
                 for lfn, size, mtime, algorithm, value, archived, used in found
             }
+
+        return await self._database.read(read)
+
+    async def row(self, lfn: str) -> Row | None:
+        """The row of one replica, if it has one."""
+
+        def read(connection: sqlite3.Connection) -> Row | None:
+            found = connection.execute(
+                "SELECT size_bytes, mtime_ns, algorithm, value, archived, last_use_unix_s"
+                " FROM replica WHERE lfn = ?",
+                (lfn,),
+            ).fetchone()
+            if found is None:
+                return None
+            size_bytes, mtime_ns, algorithm, value, archived, used_s = found
+            return Row(size_bytes, mtime_ns, _checksum(algorithm, value), bool(archived), used_s)
 
         return await self._database.read(read)
 

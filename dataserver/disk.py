@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 INCOMING: Final = ".incoming"
 PRIVATE: Final = ".packhorse"
+#: In the private directory: files that are no good, but may be the only copies, each in a
+#: directory of its own beside a file that tells its name.
+QUARANTINE: Final = "quarantine"
+ORIGIN: Final = ".lfn"
 
 #: Calls under way at a time; more than that only make each other slow.
 THREADS: Final = 8
@@ -295,6 +299,31 @@ class PoolDisk:
         finally:
             self._remove_empty(parents)
 
+    def set_apart(self, lfn: str) -> Path:
+        """Moves what lies at a name's place into the quarantine; where it is then.
+
+        It has a directory of its own there, so that nothing is ever replaced. Raises OSError,
+        FileNotFoundError also if it has been moved before.
+        """
+        parents = _parents(lfn)
+        with _opened(PRIVATE, self._root_fd) as private:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(QUARANTINE, 0o700, dir_fd=private)
+            with (
+                _opened(QUARANTINE, private) as quarantine,
+                self._directory(parents) as source,
+            ):
+                os.stat(_basename(lfn), dir_fd=source, follow_symlinks=False)
+                name = _make_numbered(quarantine)
+                with _opened(name, quarantine) as target:
+                    _note_name(target, lfn)
+                    os.rename(_basename(lfn), _basename(lfn), src_dir_fd=source, dst_dir_fd=target)
+                    os.fsync(target)
+                os.fsync(quarantine)
+                os.fsync(source)
+        self._remove_empty(parents)
+        return self.private / QUARANTINE / name / _basename(lfn)
+
     def walk(self) -> Iterator[FileOnDisk | str]:
         """Every regular file outside the private directories.
 
@@ -379,6 +408,25 @@ class PoolDisk:
                 shutil.rmtree(name, dir_fd=self._incoming_fd)
         except FileNotFoundError:
             return
+
+
+def _make_numbered(directory: int) -> str:
+    """Makes a directory named by the lowest number above all others there; its name."""
+    with os.scandir(directory) as entries:
+        numbers = [int(entry.name) for entry in entries if entry.name.isdecimal()]
+    name = str(max(numbers, default=0) + 1)
+    os.mkdir(name, 0o700, dir_fd=directory)
+    return name
+
+
+def _note_name(directory: int, lfn: str) -> None:
+    """Keeps the name that a file in the quarantine had, beside it."""
+    fd = os.open(ORIGIN, _CREATE, 0o600, dir_fd=directory)
+    try:
+        os.write(fd, f"{lfn}\n".encode())
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager

@@ -72,6 +72,7 @@ class Purger:
         engine.carry_with(
             {
                 instructions.RemoveFiles: lambda order: self._start(self._remove(order)),
+                instructions.SetApart: lambda order: self._start(self._set_apart(order)),
                 instructions.AskPurgeCommand: lambda order: self._start(self._ask(order)),
             }
         )
@@ -115,6 +116,20 @@ class Purger:
         self._note_uses(
             lfn for lfn, error in failed.items() if isinstance(error, OpenElsewhereError)
         )
+
+    async def _set_apart(self, order: instructions.SetApart) -> None:
+        lfn = order.lfn
+        try:
+            path = await self._disk.threads.call(lambda: self._disk.set_apart(lfn))
+        except OSError as error:
+            self._engine.post(events.Removed((), ((lfn, error.strerror or str(error)),)))
+            return
+        log.warning("%s: what was %s is kept in %s", self._engine.name, lfn, path)
+        try:
+            await self._catalogue.remove([lfn])
+        except PackhorseError as error:
+            log.warning("the row of %s stays for now: %s", lfn, error)
+        self._engine.post(events.Removed((lfn,)))
 
     def _unlink(self, order: instructions.RemoveFiles) -> dict[str, OSError]:
         failed = {}

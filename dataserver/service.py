@@ -33,6 +33,7 @@ from dataserver.core.events import Closing
 from dataserver.core.node import Node
 from dataserver.core.pool import Pool
 from dataserver.core.replica import Limits
+from dataserver.core.scrub import Scrub
 from dataserver.describing import Describer
 from dataserver.disk import PoolDisk
 from dataserver.doors.reading import ReadingDoor
@@ -50,6 +51,7 @@ from dataserver.orders import Orders
 from dataserver.purger import Purger
 from dataserver.recalls import Recalls
 from dataserver.replicas import Replicas
+from dataserver.scrubber import Scrubber
 from dataserver.summing import Summing
 from dataserver.uploads import Uploads
 from dataserver.writable import Writable
@@ -104,6 +106,7 @@ class DataServerService:
         self._engine: Engine | None = None
         self._health: DiskHealth | None = None
         self._losses: Losses | None = None
+        self._scrubber: Scrubber | None = None
         self._uploads: Uploads | None = None
         self._changing: Changing | None = None
 
@@ -146,6 +149,12 @@ class DataServerService:
         """What drops replicas that are no good, once it has started."""
         assert self._losses is not None
         return self._losses
+
+    @property
+    def scrubber(self) -> Scrubber:
+        """What verifies its replicas again, once it has started."""
+        assert self._scrubber is not None
+        return self._scrubber
 
     async def until_pool_is_replaced(self) -> None:
         """Waits until another pool is at its path, or its own one mounted anew.
@@ -192,6 +201,7 @@ class DataServerService:
             Orders(engine, archive, catalogue, describer, purger, losses),
         )
         replicas = Replicas(engine, disk, losses)
+        scrubber = await self._make_scrubber(engine, catalogue, replicas)
         self._let_clients_write(engine, archive, disk, catalogue, replicas, link, algorithm)
         await self._open_door(ReadingDoor(engine, disk, catalogue, replicas, config.host))
         if config.serve is None:
@@ -201,6 +211,7 @@ class DataServerService:
         self._spawn(tasks, "inspections", describer.work())
         self._spawn(tasks, "janitor", self._keep_janitor(janitor))
         self._spawn(tasks, "disk health", health.watch())
+        self._spawn(tasks, "scrubber", scrubber.run())
         self._spawn(tasks, "times of use", self._flush_uses(catalogue))
         self._spawn(tasks, "link", link.run())
         work = checker.check(reconciled.suspects, reconciled.unarchived)
@@ -270,6 +281,15 @@ class DataServerService:
             await inspector.start()
             self._closing.push_async_callback(inspector.stop)
         return Describer(engine, disk, catalogue, inspector)
+
+    async def _make_scrubber(
+        self, engine: Engine, catalogue: Catalogue, replicas: Replicas
+    ) -> Scrubber:
+        config = self._config
+        scrub = Scrub(await catalogue.scrub.load(), config.scrub_rate, config.scrub_interval)
+        scrubber = self._scrubber = Scrubber(engine, catalogue, replicas, scrub)
+        self._closing.push_async_callback(scrubber.save)
+        return scrubber
 
     async def _open_door(self, door: ReadingDoor) -> None:
         server, self._address = make_server(self._config.listen)

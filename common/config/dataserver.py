@@ -16,11 +16,12 @@ from common.config.table import (
     ListenAddress,
     PeerAddress,
     PositiveCount,
+    PositiveDuration,
     PositiveSize,
     RootUrl,
     Table,
 )
-from common.units import Percent, parse_percent, write_percent
+from common.units import Percent, SizeBytes, parse_percent, parse_size, write_percent
 
 
 class DataServerConfig(Table):
@@ -103,6 +104,15 @@ class DataServerConfig(Table):
         "adler32",
         description="What is computed for a replica when the archive gave no checksum; adler32 is "
         'what most archives and XRootD have. `"none"` to save the time.',
+    )
+    scrub_rate: SizeBytes = Field(
+        parse_size("10MB"),
+        description="How many bytes a second are read to verify replicas again, in the background; 0 "
+        "for none. Only those whose checksum is known can be verified.",
+    )
+    scrub_interval: PositiveDuration = Field(
+        30 * 86400.0,
+        description="How often every replica is verified again, if `scrub_rate` is enough for that.",
     )
     inspect: bool = Field(
         True,

@@ -288,11 +288,16 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A replica is no good any more: `reason` is "damaged" or "vanished", `why` the details."""
+    """A replica is no good any more: `reason` is "damaged" or "vanished", `why` the details.
+
+    `apart`: its bytes are certainly wrong, so that nobody should read them even if there are
+    no others.
+    """
 
     lfn: str
     reason: str
     why: str
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)

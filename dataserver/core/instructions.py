@@ -176,6 +176,13 @@ class RemoveFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class SetApart:
+    """Move a damaged file that may be the only copy out of everybody's way → Removed."""
+
+    lfn: str
+
+
+@dataclass(frozen=True, slots=True)
 class AskPurgeCommand:
     """Show the site's purge command the likeliest victims → Advised."""
 
@@ -223,6 +230,7 @@ Instruction = (
     | MoveFile
     | TellChanged
     | RemoveFiles
+    | SetApart
     | AskPurgeCommand
     | TellEvicted
     | JoinAnew

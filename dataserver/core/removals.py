@@ -24,6 +24,7 @@ from dataserver.core import refusals
 from dataserver.core.instructions import (
     AskPurgeCommand,
     RemoveFiles,
+    SetApart,
     Tell,
     TellChanged,
     TellEvicted,
@@ -96,6 +97,7 @@ class Removals:
         self._evictions: list[_Eviction] = []
         self._hopeless: dict[str, int] = {}  # damaged, and could not be removed: their sizes
         self._lost: set[str] = set()
+        self._apart: set[str] = set()  # of those, the only copies
         self._ordered: dict[str, str] = {}  # removed by clients: the ids of their orders
 
     # --- purging ------------------------------------------------------------
@@ -224,13 +226,17 @@ class Removals:
     def lose(self, event: Lost) -> None:
         """Takes out a replica that is no good, open and pinned or not.
 
-        A damaged one that may be the only copy is left to people.
+        A damaged one that may be the only copy is left to people, where it is or apart.
         """
         replica = self._pool.get(event.lfn)
         if replica is None or replica.standing is Standing.LEAVING:
             return
         visible = replica.standing is Standing.HELD
-        if visible and event.reason == "damaged" and not replica.archived:
+        only_copy = visible and event.reason == "damaged" and not replica.archived
+        if only_copy and event.apart:
+            self._set_apart(event)
+            return
+        if only_copy:
             self._out.append(
                 Tell(f"{event.lfn} is damaged, and kept, as it is not in the archive: {event.why}")
             )
@@ -242,11 +248,22 @@ class Removals:
         self._out.append(Tell(f"{event.lfn} is {event.reason}: {event.why}"))
         self._out.append(RemoveFiles((event.lfn,), by_force=True))
 
+    def _set_apart(self, event: Lost) -> None:
+        lfn = event.lfn
+        self._lost.add(lfn)
+        self._apart.add(lfn)
+        replica = self._pool.evict(lfn, by_force=True)
+        reason = "damaged and kept apart, as it is not in the archive"
+        self._changes.enter(lfn, replica.size_bytes, dropped=True, reason=reason)
+        self._out.append(Tell(f"{lfn} is {reason}: {event.why}"))
+        self._out.append(SetApart(lfn))
+
     def removed(self, event: Removed) -> None:
         """Books what is gone, and takes back in what could not be removed."""
         for lfn in event.gone:
             replica = self._pool.drop(lfn)
             self._lost.discard(lfn)
+            self._apart.discard(lfn)
             if self._round is not None and lfn in self._round.in_flight:
                 self._round.in_flight.remove(lfn)
                 self.files_purged += 1
@@ -268,7 +285,9 @@ class Removals:
     def retry(self) -> None:
         """Tries once more to remove damaged files that could not be removed."""
         if self._hopeless and not self._pool.away:
-            self._out.append(RemoveFiles(tuple(sorted(self._hopeless)), by_force=True))
+            self._out += [SetApart(lfn) for lfn in sorted(self._hopeless.keys() & self._apart)]
+            if lost := sorted(self._hopeless.keys() - self._apart):
+                self._out.append(RemoveFiles(tuple(lost), by_force=True))
             self._hopeless.clear()
 
     def _send_off(
@@ -314,5 +333,6 @@ class Removals:
         waiting = {lfn for eviction in self._evictions for lfn in eviction.waiting}
         assert leaving == in_flight | waiting | self._lost | self._ordered.keys()
         assert self._hopeless.keys() <= self._lost
+        assert self._apart <= self._lost
         assert all(eviction.waiting for eviction in self._evictions)
         assert self.pins_known or not in_flight | waiting

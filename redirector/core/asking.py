@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from common import wording
 from common.errors import NotFound, UsageError
+from redirector.core.events import StageAsked
 from redirector.core.instructions import (
     AnswerCancel,
     AnswerPin,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
         PinAsked,
         Restored,
         RestoredRequest,
-        StageAsked,
         UnpinAsked,
     )
     from redirector.core.explaining import Explaining
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from redirector.core.wishes import Wishes
 
 _UNKNOWN = FileFacts()
+#: Who asks for what nobody else has asked for.
+OWN_WISHES = "packhorse"
 #: Of a request's files that are overdue, as many are told what they waited for.
 _EXPLAINED = 100
 
@@ -71,23 +73,15 @@ class Asking:
             if known_id is not None:
                 self._answer_again(known_id)
                 return
-        request, online = self._new_request(event, now_s)
+        self._books.out.answer(self._accept(event, now_s))
+
+    def replace_damaged(self, now_s: float) -> None:
+        """Has brought back from the archive what was online until it proved to be damaged."""
         books = self._books
-        record = request.record
-        files = tuple(
-            RequestFile(lfn, state, facts=event.facts.get(lfn, _UNKNOWN))
-            for lfn, state in request.files.items()
-        )
-        books.out.add(SaveRequest(record, files))
-        books.requests.add(request)
-        if record.pin_s > 0:
-            self._pinning.pin(online, record.request_id, record.pin_s, "staged", now_s)
-        for lfn in request.waiting():
-            tell_if_begun(books, lfn, now_s, asked_line(record))
-            self._wishes.want(lfn, event.facts.get(lfn), record.priority, now_s)
-        self._refuse_too_large(request, now_s)
-        self._settling.end_if_settled(request, now_s)
-        books.out.answer(AnswerStage(record.request_id, request.total, len(online)))
+        damaged, books.damaged = books.damaged, {}
+        if damaged:
+            request_id = f"damaged-{books.recalls.new_id(books.epoch)}"
+            self._accept(StageAsked(request_id, list(damaged), owner=OWN_WISHES), now_s)
 
     def cancel(self, event: CancelAsked, now_s: float) -> None:
         """Lets a request, or some of its files, go."""
@@ -164,6 +158,25 @@ class Asking:
             self._settling.end_if_settled(request, now_s)
 
     # --- inside ---
+
+    def _accept(self, event: StageAsked, now_s: float) -> AnswerStage:
+        request, online = self._new_request(event, now_s)
+        books = self._books
+        record = request.record
+        files = tuple(
+            RequestFile(lfn, state, facts=event.facts.get(lfn, _UNKNOWN))
+            for lfn, state in request.files.items()
+        )
+        books.out.add(SaveRequest(record, files))
+        books.requests.add(request)
+        if record.pin_s > 0:
+            self._pinning.pin(online, record.request_id, record.pin_s, "staged", now_s)
+        for lfn in request.waiting():
+            tell_if_begun(books, lfn, now_s, asked_line(record))
+            self._wishes.want(lfn, event.facts.get(lfn), record.priority, now_s)
+        self._refuse_too_large(request, now_s)
+        self._settling.end_if_settled(request, now_s)
+        return AnswerStage(record.request_id, request.total, len(online))
 
     def _new_request(self, event: StageAsked, now_s: float) -> tuple[Request, list[str]]:
         """A request, not yet taken in, and which of its files are online."""

@@ -110,6 +110,8 @@ class Books:
         # Since recalls were last placed: has the queue grown, has a node changed?
         self.queue_grown = False
         self.nodes_changed: dict[Node, None] = {}
+        # What is online nowhere any more since its last replica was found to be damaged.
+        self.damaged: dict[str, None] = {}
 
     def check(self) -> None:
         """Asserts what must hold within and between the tables."""

@@ -105,6 +105,7 @@ class Head:
         assert now_s >= self._latest_s, "time went back"
         self._latest_s = now_s
         self._take_in(event, now_s)
+        self._asking.replace_damaged(now_s)
         self._placing.place_changed(now_s)
         return self._books.out.empty()
 

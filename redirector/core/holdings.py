@@ -141,6 +141,8 @@ class Holdings:
     def _drop(self, node: Node, change: ReplicaChange, now_s: float) -> None:
         if self._books.index.drop(node.slots, change.lfn):
             self._tell_dropped(change.lfn, node, change.size_bytes, change.reason, now_s)
+            if change.reason == "damaged" and not self._books.index.online(change.lfn):
+                self._books.damaged[change.lfn] = None
 
     def _tell_published(self, lfn: str, node: Node, size_bytes: int) -> None:
         published = FileEventKind.PUBLISHED

@@ -46,6 +46,7 @@ class NodeMachine(RuleBasedStateMachine):
         self.steps: dict[str, Any] = {}  # the step under way of each recall
         self.stopping: set[str] = set()
         self.removing: list[tuple[str, ...]] = []
+        self.setting_apart: list[str] = []
         self.questions = 0
         self.disk: dict[str, int] = {}  # the size of what lies at each place
         self.precious: set[str] = set()  # the only copies of what clients wrote
@@ -108,6 +109,10 @@ class NodeMachine(RuleBasedStateMachine):
             for lfn in one.lfns:
                 self.may_go(lfn)
             self.removing.append(one.lfns)
+        elif isinstance(one, do.SetApart):
+            assert one.lfn in self.precious
+            assert not self.node.pool.away
+            self.setting_apart.append(one.lfn)
         elif isinstance(one, do.AskPurgeCommand):
             self.questions += 1
         elif isinstance(one, do.JoinAnew):
@@ -256,6 +261,17 @@ class NodeMachine(RuleBasedStateMachine):
         for lfn in gone:
             del self.disk[lfn]
         self.feed(ev.Removed(gone, tuple((lfn, "Input/output error") for lfn in failed)))
+
+    @precondition(lambda self: self.setting_apart)
+    @rule(fails=st.booleans())
+    def file_is_set_apart(self, fails: bool) -> None:
+        lfn = self.setting_apart.pop(0)
+        if fails:
+            self.feed(ev.Removed((), ((lfn, "Input/output error"),)))
+            return
+        del self.disk[lfn]
+        self.precious.remove(lfn)
+        self.feed(ev.Removed((lfn,)))
 
     @precondition(lambda self: self.questions)
     @rule(
@@ -429,10 +445,15 @@ class NodeMachine(RuleBasedStateMachine):
     def reader_closes(self) -> None:
         self.node.pool.close(self.readers.pop(), self.now_s)
 
-    @rule(lfn=NAMES, reason=st.sampled_from(["damaged", "vanished"]), really=RARELY)
-    def replica_is_lost(self, lfn: str, reason: str, really: bool) -> None:
+    @rule(
+        lfn=NAMES,
+        reason=st.sampled_from(["damaged", "vanished"]),
+        apart=st.booleans(),
+        really=RARELY,
+    )
+    def replica_is_lost(self, lfn: str, reason: str, apart: bool, really: bool) -> None:
         if really and lfn not in self.unchecked:
-            self.feed(ev.Lost(lfn, reason, "somebody was here"))
+            self.feed(ev.Lost(lfn, reason, "somebody was here", apart))
 
     # --- what the redirector knows ----------------------------------------------------
 
@@ -490,6 +511,8 @@ class NodeMachine(RuleBasedStateMachine):
         elif self.questions:
             self.questions -= 1
             self.feed(ev.Advised(Advice()))
+        elif self.setting_apart:
+            self.file_is_set_apart(fails=False)
         elif self.removing:
             lfns = self.removing.pop(0)
             for lfn in lfns:

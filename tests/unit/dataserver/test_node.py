@@ -534,3 +534,17 @@ def test_a_dry_run_changes_nothing(target_bytes: int) -> None:
     dry_run = node.node.purge_plan(target_bytes, 100, Advice(), node.now_s)
     assert [one.lfn for one in dry_run.verdicts if one.goes] == ["/old0", "/old1"]
     assert len(list(node.node.pool.held())) == 7
+
+
+def test_a_damaged_file_that_is_no_copy_is_set_apart_and_never_removed() -> None:
+    node = Driven(found=[Found("/mine", 100, 0.0, archived=False)])
+    node.welcome()
+    done = node(ev.Lost("/mine", "damaged", "a bit is wrong", apart=True))
+    assert of_kind(done, do.SetApart) == [do.SetApart("/mine")]
+    assert not of_kind(done, do.RemoveFiles)
+    assert not node.node.is_visible("/mine")
+    node(ev.Removed((), (("/mine", "Input/output error"),)))
+    node.now_s += 100.0
+    assert of_kind(node(ev.Tick()), do.SetApart) == [do.SetApart("/mine")]
+    node(ev.Removed(("/mine",)))
+    assert node.node.pool.used_bytes == 0

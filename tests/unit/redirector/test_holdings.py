@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from redirector.core import events
-from redirector.core.instructions import CloseConnection, SendInventory, SendToNode
+from redirector.core.instructions import CloseConnection, SaveRequest, SendInventory, SendToNode
 from redirector.core.model import ReplicaChange
 from redirector.core.states import FileEventKind, FileState, NodeState
-from tests.support.redirector_head import Site, file_events
+from tests.support.redirector_head import Site, file_events, of_kind
 
 
 def holders(site: Site, *lfns: str) -> list[int]:
@@ -104,3 +104,29 @@ def test_a_lost_node_that_returns_brings_its_files_back() -> None:
     done = site.join("disk1", {"/f": 5})
     assert [one.kind for one in file_events(done)] == [FileEventKind.PUBLISHED]
     assert holders(site, "/f") == [1]
+
+
+def test_a_damaged_replica_is_recalled_if_it_was_the_last_one() -> None:
+    site = Site()
+    site.join("disk1", {"/f": 5, "/g": 6})
+    site.join("disk2", {"/g": 6})
+    done = site.give(
+        events.ReplicaChanges(
+            site.connections["disk1"],
+            (
+                ReplicaChange(1, "/f", 5, dropped=True, reason="damaged"),
+                ReplicaChange(2, "/g", 6, dropped=True, reason="damaged"),
+            ),
+        )
+    )
+    (saved,) = of_kind(done, SaveRequest)
+    assert (saved.record.owner, [file.lfn for file in saved.files]) == ("packhorse", ["/f"])
+    assert list(site.starts(done)) == ["/f"]
+
+
+def test_what_was_purged_is_not_recalled() -> None:
+    site = Site()
+    site.join("disk1", {"/f": 5})
+    change = ReplicaChange(1, "/f", 5, dropped=True, reason="purged")
+    done = site.give(events.ReplicaChanges(site.connections["disk1"], (change,)))
+    assert not of_kind(done, SaveRequest)
