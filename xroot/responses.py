@@ -22,6 +22,8 @@ _NUMBER: Final = struct.Struct(">i")
 _ATTENTION: Final = struct.Struct(">i4x")
 _HANDSHAKE_ANSWER: Final = struct.Struct(">ii")
 _CHECKSUM: Final = struct.Struct(">I")
+#: The header of an answer that all is well: stream id, length of the body.
+WELL: Final = struct.Struct(">2s2xi")
 #: The header of one chunk in the answer to a readv: handle, length, offset.
 CHUNK: Final = struct.Struct(">4siq")
 #: Stream id, request, whether more follows, length of the data, offset.

@@ -5,6 +5,9 @@
     sessions     how clients find their sessions again
     sender       sends down a socket, by the event loop or by a thread
     outbox       what is still to be sent down a connection, files among it
+    from_cache   sending what is in memory or in the page cache
+    from_disk    sending what a disk may have to be waited for
+    threads      the threads that do
     parts        parts of files that are to be sent, and the files they are of
     room         room for what is going to be sent
     answers      what both servers tell alike: errors of ours, how they are configured
@@ -18,7 +21,7 @@ from common.root_server.answers import CHECKSUMS, RootError, configuration, erro
 from common.root_server.connection import Client, Connection
 from common.root_server.listener import Door, DoorLimits, Listener
 from common.root_server.owners import group_name, own_names, user_name
-from common.root_server.parts import FilePart, OnePart
+from common.root_server.parts import FilePart, FileParts, OnePart
 
 __all__ = [
     "CHECKSUMS",
@@ -27,6 +30,7 @@ __all__ = [
     "Door",
     "DoorLimits",
     "FilePart",
+    "FileParts",
     "Listener",
     "OnePart",
     "RootError",

@@ -20,22 +20,22 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from common.errors import PackhorseError
 from common.root_server.answers import RootError, error_code
 from common.root_server.outbox import WAITING_BYTES
-from common.root_server.parts import FileParts
 from common.root_server.room import Room
 from common.root_server.sender import Sender
 from xroot import responses
 from xroot.decoder import Data, RequestDecoder
 from xroot.errors import ProtocolError
 from xroot.protocol import Code
-from xroot.requests import Bind, EndSession, Unknown
+from xroot.requests import Bind, EndSession, Read, Unknown
+from xroot.session import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from common.root_server.outbox import Outcome
-    from common.root_server.parts import FilePart, OnePart
+    from common.root_server.parts import FilePart, FileParts
     from common.root_server.sessions import Sessions
+    from common.root_server.threads import SendingThreads
     from xroot.decoder import Handshake, Item
     from xroot.requests import Message
     from xroot.session import Session
@@ -57,6 +57,12 @@ class Client(Protocol):
 
     def request(self, stream_id: bytes, message: Message) -> None:
         """Answers a request, now or later, by the connection. Raises PackhorseError, RootError."""
+
+    def reads(self, items: Sequence[Item], start: int, /) -> int:
+        """Answers usual reads that came together, from `items[start]` on; how many those are.
+
+        A door need not: what it leaves is requested one by one.
+        """
 
     def data(self, piece: Data) -> None:
         """Takes some of the data behind the last write, if that has not been refused."""
@@ -106,7 +112,7 @@ class Connection:
         peer: str,
         session: Session,
         scratch: memoryview,
-        in_thread: Callable[[Callable[[], Outcome]], asyncio.Future[Outcome]],
+        threads: SendingThreads,
         max_requests: int,
         sessions: Sessions,
         on_gone: Callable[[Connection], None],
@@ -124,7 +130,7 @@ class Connection:
         self._socket = sock
         self._loop = asyncio.get_running_loop()
         self._decoder = RequestDecoder()
-        self._sender = Sender(sock, scratch, in_thread, self._look_at_pace, self.abort)
+        self._sender = Sender(sock, scratch, threads, self._look_at_pace, self.abort)
         self._room: Room | None = None
         self._max_requests = max_requests
         self._sessions = sessions
@@ -181,10 +187,12 @@ class Connection:
             if not self._batching:
                 self._flush()
 
-    def send_parts(self, parts: Iterable[OnePart]) -> None:
-        """Sends many parts of files, one behind the other, after all that waits."""
-        if not self.is_closed:
-            self._sender.outbox.put(FileParts(parts))
+    def send_parts(self, parts: FileParts) -> None:
+        """Sends many parts of a file, one behind the other, after all that waits."""
+        if self.is_closed:
+            parts.let_go()
+        else:
+            self._sender.outbox.put(parts)
             if not self._batching:
                 self._flush()
 
@@ -316,7 +324,8 @@ class Connection:
 
     def _read(self) -> None:
         try:
-            data = self._socket.recv(DATA_BYTES if self._decoder.missing_bytes else REQUESTS_BYTES)
+            size_bytes = DATA_BYTES if self._decoder.missing_bytes else REQUESTS_BYTES
+            data = self._socket.recv(size_bytes, socket.MSG_DONTWAIT)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -330,20 +339,29 @@ class Connection:
     def _hear_all(self, items: list[Item]) -> None:
         """Looks at what has come, as far as the client is not ahead of us."""
         self._batching = True
+        number = 0
         try:
-            for number, item in enumerate(items):
+            while number < len(items) and not (self.is_closed or self._closing):
                 if self._is_behind:
                     self._unheard = items[number:]
                     break
-                self._hear(*item)
-                if self.is_closed or self._closing:
-                    break
+                answered = self._hear_reads(items, number)
+                if not answered:
+                    self._hear(*items[number])
+                number += answered or 1
         except Exception:
             log.exception("a connection from %s is closed: an internal error", self.peer)
             self.abort()
         finally:
             self._batching = False
         self._flush()
+
+    def _hear_reads(self, items: list[Item], start: int) -> int:
+        """Has usual reads answered together; how many."""
+        if type(items[start][1]) is not Read or self.session.stage is not Stage.LOGGED_IN:
+            return 0
+        assert self.client is not None, "the listener gives every connection its client"
+        return self.client.reads(items, start)
 
     def _hear(self, stream_id: bytes, message: Message | Handshake | Data | ProtocolError) -> None:
         assert self.client is not None, "the listener gives every connection its client"

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 from common.address import split_address
 from common.errors import ConfigError
 from common.root_server.connection import Connection
-from common.root_server.outbox import new_scratch
+from common.root_server.from_cache import new_scratch
 from common.root_server.sessions import Sessions
+from common.root_server.threads import SendingThreads, be_patient
 from xroot.protocol import SESSION_ID_BYTES
 from xroot.session import Session, Stage
 
@@ -90,12 +91,13 @@ class Listener:
         self,
         door: Door,
         limits: DoorLimits,
-        in_thread: Callable[[Callable[[], Outcome]], asyncio.Future[Outcome]] | None = None,
+        from_disk: Callable[[Callable[[], Outcome]], asyncio.Future[Outcome]] | None = None,
     ) -> None:
-        """`in_thread` runs what sends files to clients, in threads; a door without files needs none."""
+        """`from_disk` runs what sends files to clients and may have to wait for a disk, in threads;
+        a door without files needs none."""
         self._door = door
         self._limits = limits
-        self._in_thread = in_thread or _no_files
+        self._threads = SendingThreads(from_disk)
         self._scratch = new_scratch()
         self._sockets: list[socket.socket] = []
         # In the order they came. A connection is among them until nothing is left of it.
@@ -162,6 +164,7 @@ class Listener:
         self._sockets.clear()
         for connection in list(self._connections):
             connection.abort()
+        self._threads.close()
 
     async def stop(self, limit_s: float = STOP_S) -> None:
         """The same, and waits until nothing is left of them; not for ever."""
@@ -208,7 +211,7 @@ class Listener:
             sock.close()
             self._refused.note(self._limits.max_connections)
             return
-        sock.setblocking(False)
+        be_patient(sock)
         _set_options(sock)
         session = Session(secrets.token_bytes(SESSION_ID_BYTES), self._door.flags)
         connection = Connection(
@@ -216,7 +219,7 @@ class Listener:
             peer.removeprefix("::ffff:"),
             session,
             self._scratch,
-            self._in_thread,
+            self._threads,
             self._limits.max_requests,
             self._sessions,
             self._forget,
@@ -310,7 +313,3 @@ def _set_options(sock: socket.socket) -> None:
     for name, value in zip(names, KEEPALIVE_S, strict=True):
         if (option := getattr(socket, name, None)) is not None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def _no_files(_send: Callable[[], Outcome]) -> asyncio.Future[Outcome]:
-    raise AssertionError("this door has no files to send")

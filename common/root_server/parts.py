@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import struct
+    from collections.abc import Sequence
 
 
 class OpenedFile(Protocol):
@@ -14,11 +14,11 @@ class OpenedFile(Protocol):
 
     fd: int
 
-    def keep(self) -> None:
-        """One more part is on its way."""
+    def keep(self, parts: int = 1) -> None:
+        """So many more parts are on their way."""
 
-    def let_go(self) -> None:
-        """One part less is."""
+    def let_go(self, parts: int = 1) -> None:
+        """So many less are."""
 
     def cut_short(self, offset: int) -> None:
         """The file ends at `offset`, before a part of it did, or cannot be read there."""
@@ -50,6 +50,11 @@ class FilePart:
         if not is_kept:
             file.keep()
 
+    @property
+    def left(self) -> int:
+        """How many bytes are still to be sent, of header and file together."""
+        return len(self.header) + self.length - self.sent
+
 
 class CutShortError(Exception):
     """A file had less than was promised of it: the connection can only be closed.
@@ -63,25 +68,50 @@ class CutShortError(Exception):
         self.offset = offset
 
 
-#: One of many parts: its header, its file, its offset and its length. A plain tuple, for there
-#: may be hundreds of thousands of them a second.
-OnePart = tuple[bytes, OpenedFile, int, int]
+#: One of many parts of a file: what its header begins with, its length and its offset. A plain
+#: tuple, for there may be hundreds of thousands of them a second.
+OnePart = tuple[bytes, int, int]
 
 
 class FileParts:
-    """Many parts of files, each behind a header of its own, that are sent one after the other.
+    """Many parts of one file, each behind a header of its own, that are sent in their order.
 
-    It keeps the file of every part, as often as it has parts.
+    The file is kept as often as there are parts.
     """
 
-    __slots__ = ("rest",)
+    __slots__ = ("done", "file", "layout", "parts", "tells_offset")
 
-    def __init__(self, parts: Iterable[OnePart]) -> None:
-        #: Those that are still to be sent.
-        self.rest = deque(parts)
-        for _, file, _, _ in self.rest:
-            file.keep()
+    def __init__(
+        self,
+        file: OpenedFile,
+        parts: Sequence[OnePart],
+        layout: struct.Struct,
+        *,
+        tells_offset: bool,
+    ) -> None:
+        """`layout` makes a header of a part's beginning, its length and, if it `tells_offset`,
+        its offset."""
+        self.file = file
+        self.parts = parts
+        self.layout = layout
+        self.tells_offset = tells_offset
+        #: How many of them have been sent.
+        self.done = 0
+        file.keep(len(parts))
+
+    def __len__(self) -> int:
+        """How many are still to be sent."""
+        return len(self.parts) - self.done
 
     def split(self) -> FilePart:
         """Takes the next part out, to be sent by itself."""
-        return FilePart(*self.rest.popleft(), is_kept=True)
+        part = beginning, length, offset = self.parts[self.done]
+        self.done += 1
+        pack = self.layout.pack
+        header = pack(*part) if self.tells_offset else pack(beginning, length)
+        return FilePart(header, self.file, offset, length, is_kept=True)
+
+    def let_go(self) -> None:
+        """Forgets those that are still to be sent."""
+        self.file.let_go(len(self))
+        self.done = len(self.parts)

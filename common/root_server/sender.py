@@ -1,5 +1,5 @@
-"""Sending down one socket: by the event loop as long as nothing has to be waited for, by a
-thread where a disk may have to be.
+"""Sending down one socket: by the event loop as long as nothing has to be waited for; by a
+thread where a disk may have to be, or where much of a file goes to a quick client.
 
 The socket and the files are in use while a thread sends, whatever happens meanwhile: they are
 let go when it is back.
@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from common.root_server import from_cache, from_disk
 from common.root_server.outbox import Outbox, Outcome
 from common.root_server.parts import CutShortError
 
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from common.root_server.threads import SendingThreads
+
 log = logging.getLogger(__name__)
+
+
+#: A client that has taken what the kernel holds for it within this time is a quick one: a
+#: thread that sends to it is never idle for long.
+QUICK_S: Final = 0.005
 
 
 class Sender:
@@ -28,13 +36,16 @@ class Sender:
     __slots__ = (
         "_awaits_client",
         "_bytes_taken",
-        "_in_thread",
+        "_full_s",
         "_is_ended",
+        "_is_quick",
         "_loop",
         "_on_lost",
         "_on_news",
+        "_scratch",
         "_socket",
         "_thread",
+        "_threads",
         "active_s",
         "outbox",
     )
@@ -43,22 +54,25 @@ class Sender:
         self,
         sock: socket.socket,
         scratch: memoryview,
-        in_thread: Callable[[Callable[[], Outcome]], asyncio.Future[Outcome]],
+        threads: SendingThreads,
         on_news: Callable[[], None],
         on_lost: Callable[[], None],
     ) -> None:
-        """`on_news` is called when the client has taken more after a while, or a thread is back,
+        """`scratch` is shared by all that one loop sends. `on_news` is called when the client has taken more after a while, or a thread is back,
         `on_lost` when nothing can be sent any more."""
-        self.outbox = Outbox(sock, scratch)
+        self.outbox = Outbox(sock)
         #: When the client took something last; monotonic.
         self.active_s = time.monotonic()
         self._socket = sock
         self._loop = asyncio.get_running_loop()
-        self._in_thread = in_thread
+        self._scratch = scratch
+        self._threads = threads
         self._on_news = on_news
         self._on_lost = on_lost
         self._bytes_taken = 0
         self._awaits_client = False
+        self._full_s = 0.0
+        self._is_quick = False
         self._thread: asyncio.Future[Outcome] | None = None
         self._is_ended = False
 
@@ -82,7 +96,7 @@ class Sender:
         if self._awaits_client or self._thread is not None or self._is_ended:
             return
         try:
-            outcome = self.outbox.send()
+            outcome = from_cache.send(self.outbox, self._scratch)
             self._note_progress()
             self._go_on(outcome)
         except OSError:
@@ -107,15 +121,28 @@ class Sender:
             return
 
     def _go_on(self, outcome: Outcome) -> None:
-        if outcome is Outcome.NEEDS_THREAD:
-            self._thread = self._in_thread(self.outbox.send_in_thread)
-            self._thread.add_done_callback(self._thread_done)
-        elif outcome is Outcome.FULL:
+        if outcome is Outcome.UNCACHED:
+            self._hand_over(self._threads.from_disk(self._send_from_disk))
+        elif outcome is not Outcome.EMPTY and self._is_quick and self.outbox.is_large:
+            self._hand_over(self._threads.from_cache(self._send_from_cache))
+        elif outcome is not Outcome.EMPTY:
             self._awaits_client = True
+            self._full_s = time.monotonic()
             self._loop.add_writer(self._socket, self._has_taken)
+
+    def _hand_over(self, thread: asyncio.Future[Outcome]) -> None:
+        self._thread = thread
+        thread.add_done_callback(self._thread_done)
+
+    def _send_from_disk(self) -> Outcome:
+        return from_disk.send_in_thread(self.outbox)
+
+    def _send_from_cache(self) -> Outcome:
+        return from_cache.send_in_thread(self.outbox)
 
     def _has_taken(self) -> None:
         self._stop_awaiting_client()
+        self._is_quick = time.monotonic() - self._full_s < QUICK_S
         self.send()
         self._on_news()
 
@@ -131,6 +158,8 @@ class Sender:
             if not self._is_ended:
                 self._note_progress()
                 self.outbox.settle()
+                # Until it proves to be quick again.
+                self._is_quick &= outcome is not Outcome.FULL
                 self._go_on(outcome)
                 # Something may have been put in just as the thread ended.
                 self.send()

@@ -135,13 +135,45 @@ async def test_answers_keep_their_order_and_never_mix(site: DataSite) -> None:
             assert answer.body == CONTENT[offset : offset + length]
 
 
+async def test_reads_that_come_together_are_answered_each_as_it_would_be_alone(
+    site: DataSite,
+) -> None:
+    size = len(CONTENT)
+    async with serving(site) as (_, client):
+        handle = await opened(client, open_to_read(LFN))
+        other = await opened(client, open_to_read(LFN))
+        together = [
+            requests.Read(handle, 0, 4096),
+            requests.Read(handle, size - 10, 4096),
+            requests.Read(handle, size, 4096),
+            requests.Read(other, 5, 10),
+            requests.Read(b"none", 0, 10),
+            requests.Ping(),
+            requests.Read(handle, 1, 0),
+            requests.Read(handle, 2, 1 << 20),
+            *(requests.Read(handle, 4099 * number, 50) for number in range(600)),
+            requests.Close(handle),
+            requests.Read(handle, 0, 10),
+        ]
+        stream_ids = [client.send(one) for one in together]
+        for one, stream_id in zip(together, stream_ids, strict=True):
+            answer = await client.next_of(stream_id)
+            if not isinstance(one, requests.Read):
+                assert answer.status == Status.OK
+            elif one.handle == b"none" or one is together[-1]:
+                assert answer.status == Status.ERROR
+                assert number_of(answer.body) == Code.FILE_NOT_OPEN
+            else:
+                assert answer.body == CONTENT[one.offset : one.offset + one.length]
+
+
 @pytest.mark.parametrize("in_threads", [False, True])
 async def test_many_chunks_in_one_answer(
     site: DataSite, monkeypatch: pytest.MonkeyPatch, in_threads: bool
 ) -> None:
     if in_threads:
         # As if nothing were in the page cache.
-        monkeypatch.setattr("common.root_server.outbox._NOWAIT", None)
+        monkeypatch.setattr("common.root_server.from_cache._NOWAIT", None)
     rng = random.Random(3)
     async with serving(site) as (_, client):
         handle = await opened(client, open_to_read(LFN))

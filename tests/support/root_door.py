@@ -9,17 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from common.errors import NotFound
-from common.root_server import DoorLimits, FilePart, Listener
+from common.root_server import DoorLimits, FilePart, FileParts, Listener
 from xroot import requests, responses
 from xroot.protocol import ServerFlag
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from common.root_server import Connection
     from common.root_server.outbox import Outcome
-    from xroot.decoder import Data
+    from xroot.decoder import Data, Item
     from xroot.requests import Message
 
 
@@ -33,15 +33,15 @@ class ServedFile:
         self.ever_kept = 0
         self.cut_at: list[int] = []
 
-    def keep(self) -> None:
-        """One more part is on its way."""
-        self.kept += 1
-        self.ever_kept += 1
+    def keep(self, parts: int = 1) -> None:
+        """So many more parts are on their way."""
+        self.kept += parts
+        self.ever_kept += parts
 
-    def let_go(self) -> None:
-        """One part less is."""
-        assert self.kept > 0, "let go of more often than kept"
-        self.kept -= 1
+    def let_go(self, parts: int = 1) -> None:
+        """So many less are."""
+        assert self.kept >= parts, "let go of more often than kept"
+        self.kept -= parts
 
     def cut_short(self, offset: int) -> None:
         """It ended too early."""
@@ -163,6 +163,10 @@ class FakeClient:
             case _:
                 raise AssertionError(message)
 
+    def reads(self, items: Sequence[Item], start: int, /) -> int:
+        """Leaves all of them to `request`."""
+        return 0
+
     def data(self, piece: Data) -> None:
         """Takes data, and keeps it if the test wants so."""
         if self.fails_on_data:
@@ -206,10 +210,9 @@ class FakeClient:
         total = sum(16 + chunk.length for chunk in message.chunks)
         path = self.connection.path(message.path_id)
         path.send(responses.header(stream_id, total))
-        path.send_parts(
-            (responses.chunk(chunk), self._file(chunk.handle), chunk.offset, chunk.length)
-            for chunk in message.chunks
-        )
+        for chunk in message.chunks:
+            file = self._file(chunk.handle)
+            path.send_parts(FileParts(file, [chunk], responses.CHUNK, tells_offset=True))
 
 
 class Site:

@@ -7,6 +7,7 @@ and `WriteV` are followed by data that is not part of the message.
 from __future__ import annotations
 
 import struct
+from functools import partial
 from typing import Final, NamedTuple
 
 from xroot.errors import Misuse, ProtocolError
@@ -127,6 +128,10 @@ class Chunk(NamedTuple):
     handle: bytes
     length: int
     offset: int
+
+
+# There may be a thousand in a request: this is a named tuple's `_make` without its checks.
+_AS_CHUNK: Final = partial(tuple.__new__, Chunk)
 
 
 class ReadV(NamedTuple):
@@ -273,4 +278,4 @@ def _chunks(payload: bytes) -> tuple[Chunk, ...]:
     # The first bytes of all lengths, and of all offsets: they say which ones are negative.
     if max(payload[4 :: _CHUNK.size]) > 127 or max(payload[8 :: _CHUNK.size]) > 127:
         raise ProtocolError(Code.ARG_INVALID, "a chunk of negative length or offset")
-    return tuple(map(Chunk._make, _CHUNK.iter_unpack(payload)))
+    return tuple(map(_AS_CHUNK, _CHUNK.iter_unpack(payload)))

@@ -23,7 +23,7 @@ from xroot import requests, responses
 from xroot.protocol import STAT_VFS, Code, OpenFlag, QueryType, ServerFlag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
 
     from common.names import NameMap
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from dataserver.replicas import Replicas
     from dataserver.uploads import Uploads
     from dataserver.writable import Writable
-    from xroot.decoder import Data
+    from xroot.decoder import Data, Item
     from xroot.requests import Message
 
 #: What is about more than this pool.
@@ -144,6 +144,10 @@ class RootClient:
             answer(stream_id, message)
         else:
             self._elsewhere(stream_id, message)
+
+    def reads(self, items: Sequence[Item], start: int, /) -> int:
+        """Answers usual reads that came together; how many."""
+        return self._door.reading.reads(self._connection, self._handles, items, start)
 
     def data(self, piece: Data) -> None:
         """Takes some of the data behind the last write."""

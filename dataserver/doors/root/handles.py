@@ -48,13 +48,13 @@ class ReadFile:
         """How large it is."""
         return self.replica.size_bytes
 
-    def keep(self) -> None:
-        """One more part of it is on its way."""
-        self._parts += 1
+    def keep(self, parts: int = 1) -> None:
+        """So many more parts of it are on their way."""
+        self._parts += parts
 
-    def let_go(self) -> None:
-        """One part less is."""
-        self._parts -= 1
+    def let_go(self, parts: int = 1) -> None:
+        """So many less are."""
+        self._parts -= parts
         self._end_if_done()
 
     def cut_short(self, offset: int) -> None:

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from common.errors import TooLarge, UsageError
-from common.root_server import FilePart, RootError
+from common.root_server import FilePart, FileParts, RootError
 from dataserver.doors.root.handles import ReadFile
 from xroot import pages, responses
 from xroot.protocol import MAX_CHUNK_BYTES, Code, Request
+from xroot.requests import Read
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from common.root_server import Connection, OnePart
     from dataserver.catalogue import Catalogue
     from dataserver.core.replica import Replica
@@ -25,12 +30,16 @@ if TYPE_CHECKING:
     from dataserver.doors.root.handles import Handles
     from dataserver.engine import Engine
     from dataserver.replicas import Replicas
-    from xroot.requests import PgRead, Read, ReadV
+    from xroot.decoder import Item
+    from xroot.requests import PgRead, ReadV
 
 #: One answer holds no more than this (its length is a signed number of 32 bits).
 MAX_ANSWER_BYTES: Final = (1 << 31) - 1 - (1 << 20)
 #: Pages are read and summed up so many bytes at a time.
 PAGES_BYTES: Final = 2 << 20
+#: So many reads that came together are answered in one go, if each is no larger than this.
+AT_A_TIME: Final = 256
+SMALL_BYTES: Final = 128 << 10
 
 
 class Reading:
@@ -71,34 +80,62 @@ class Reading:
             header = responses.header(stream_id, length)
             path.send_part(FilePart(header, file, asked.offset, length))
 
+    def reads(
+        self, connection: Connection, handles: Handles, items: Sequence[Item], start: int
+    ) -> int:
+        """Sends the ranges of reads of one file that came together; how many those are.
+
+        What is not as usual, an error above all, is left to `read`.
+        """
+        first = items[start][1]
+        if not isinstance(first, Read) or (file := handles.to_read(first.handle)) is None:
+            return 0
+        usual, size_bytes = first.handle, file.size_bytes
+        parts: list[OnePart] = []
+        for stream_id, asked in islice(items, start, start + AT_A_TIME):
+            if type(asked) is not Read:
+                break
+            handle, offset, length, path_id = asked
+            if offset + length > size_bytes:
+                length = size_bytes - offset
+            if handle != usual or path_id or not 0 < length <= SMALL_BYTES:
+                break
+            parts.append((stream_id, length, offset))
+        if parts:
+            connection.send_parts(FileParts(file, parts, responses.WELL, tells_offset=False))
+        return len(parts)
+
     def readv(
         self, connection: Connection, handles: Handles, stream_id: bytes, asked: ReadV
     ) -> None:
         """Sends many ranges in one answer; each must lie within its file. Raises PackhorseError."""
-        total = 0
-        parts: list[OnePart] = []
         first = handles.get(asked.chunks[0].handle)
         if not isinstance(first, ReadFile):
             connection.spawn(stream_id, first.readv(connection, stream_id, asked))
             return
-        file = first
-        last, size_bytes = asked.chunks[0].handle, file.size_bytes
-        header = responses.CHUNK.pack
+        file, last, size_bytes = first, asked.chunks[0].handle, first.size_bytes
+        is_all_of_one = True
+        total = responses.CHUNK.size * len(asked.chunks)
         for handle, length, offset in asked.chunks:
             if handle != last:
                 file = self._to_read(handles, handle)
-                last, size_bytes = handle, file.size_bytes
+                last, size_bytes, is_all_of_one = handle, file.size_bytes, False
             if length > MAX_CHUNK_BYTES:
                 raise TooLarge(f"a chunk of {length} bytes; {MAX_CHUNK_BYTES} can be read at most")
             if offset + length > size_bytes:
                 raise RootError(Code.IO_ERROR, f"{file.lfn}: a chunk ends past the end of the file")
-            parts.append((header(handle, length, offset), file, offset, length))
-            total += responses.CHUNK.size + length
+            total += length
         if total > MAX_ANSWER_BYTES:
             raise TooLarge(f"{total} bytes are more than can be read at once")
         path = connection.path(asked.path_id)
         path.send(responses.header(stream_id, total))
-        path.send_parts(parts)
+        # A chunk is asked for in the words of its header in the answer.
+        if is_all_of_one:
+            path.send_parts(FileParts(file, asked.chunks, responses.CHUNK, tells_offset=True))
+            return
+        for handle, chunks in groupby(asked.chunks, itemgetter(0)):
+            file = self._to_read(handles, handle)
+            path.send_parts(FileParts(file, tuple(chunks), responses.CHUNK, tells_offset=True))
 
     def pgread(
         self, connection: Connection, handles: Handles, stream_id: bytes, asked: PgRead

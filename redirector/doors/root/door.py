@@ -19,7 +19,7 @@ from xroot import requests
 from xroot.protocol import STAT_VFS, Code, ServerFlag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from common.config.root import RootConfig
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from redirector.questions import Questions
     from redirector.runner import Runner
     from redirector.store.history import History
-    from xroot.decoder import Data
+    from xroot.decoder import Data, Item
     from xroot.requests import Message
 
 
@@ -98,6 +98,10 @@ class RootClient:
         else:
             reason = f"{type(message).__name__.lower()} is for an open file, and none is open here"
             self._connection.fail(stream_id, Code.FILE_NOT_OPEN, reason)
+
+    def reads(self, _items: Sequence[Item], _start: int, /) -> int:
+        """Nothing is open here, so none is a usual one."""
+        return 0
 
     def data(self, piece: Data) -> None:
         """Nobody can write here: it has been answered so already."""

@@ -56,7 +56,7 @@ async def test_parts_of_files_and_other_answers_keep_their_order(
     in_threads: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if in_threads:
-        monkeypatch.setattr("common.root_server.outbox._NOWAIT", None)
+        monkeypatch.setattr("common.root_server.from_cache._NOWAIT", None)
     random_ = random.Random(1)
     paths = files_in(tmp_path)
     contents = [path.read_bytes() for path in paths]

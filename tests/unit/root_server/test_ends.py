@@ -127,7 +127,7 @@ async def test_a_client_that_goes_leaves_nothing_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if state is a_thread_at_work:
-        monkeypatch.setattr("common.root_server.outbox._NOWAIT", None)
+        monkeypatch.setattr("common.root_server.from_cache._NOWAIT", None)
     async with serving() as site, await Peer.connect(site.address) as peer:
         file = site.door.serve(large_file(tmp_path))
         await state(site, peer)
@@ -155,7 +155,7 @@ async def test_a_door_that_closes_ends_clients_in_any_state(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if state is a_thread_at_work:
-        monkeypatch.setattr("common.root_server.outbox._NOWAIT", None)
+        monkeypatch.setattr("common.root_server.from_cache._NOWAIT", None)
     async with serving() as site, await Peer.connect(site.address) as peer:
         file = site.door.serve(large_file(tmp_path))
         await state(site, peer)
@@ -292,7 +292,7 @@ async def test_a_file_that_is_cut_while_it_is_sent_ends_the_connection_and_is_to
 async def test_without_threads_a_connection_with_files_cannot_go_on(
     caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("common.root_server.outbox._NOWAIT", None)
+    monkeypatch.setattr("common.root_server.from_cache._NOWAIT", None)
     async with serving() as site, await Peer.logged_in(site.address) as peer:
         file = site.door.serve(large_file(tmp_path))
         site.door.close_threads()

@@ -6,26 +6,22 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
 
-from common.root_server import outbox as module
-from common.root_server.outbox import (
-    SCRATCH_BYTES,
-    SMALL_BYTES,
-    WAITING_BYTES,
-    WAITING_ITEMS,
-    Outbox,
-    Outcome,
-    new_scratch,
-)
-from common.root_server.parts import CutShortError, FilePart
+from common.root_server import from_cache, from_disk
+from common.root_server.from_cache import SCRATCH_BYTES, SMALL_BYTES, new_scratch
+from common.root_server.outbox import LARGE_BYTES, WAITING_BYTES, WAITING_ITEMS, Outbox, Outcome
+from common.root_server.parts import CutShortError, FilePart, FileParts
+from common.root_server.threads import be_patient
 from tests.support.root_door import ServedFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from types import ModuleType
 
 SIZE_BYTES = 3 << 20
 
@@ -36,9 +32,14 @@ class Line:
     def __init__(self) -> None:
         ours, self.theirs = socket.socketpair()
         self.ours = ours
-        ours.setblocking(False)
+        be_patient(ours)
         self.theirs.setblocking(False)
-        self.outbox = Outbox(ours, new_scratch())
+        self.outbox = Outbox(ours)
+        self.scratch = new_scratch()
+
+    def send(self) -> Outcome:
+        """Sends as the loop does."""
+        return from_cache.send(self.outbox, self.scratch)
 
     def taken(self) -> bytes:
         """What the other end can read now."""
@@ -53,9 +54,9 @@ class Line:
         """Sends all there is, as the loop and a thread would in turn; what has arrived."""
         received, outcome = b"", Outcome.FULL
         while outcome is not Outcome.EMPTY:
-            outcome = self.outbox.send()
-            if outcome is Outcome.NEEDS_THREAD:
-                outcome = self.outbox.send_in_thread()
+            outcome = self.send()
+            if outcome is Outcome.UNCACHED:
+                outcome = from_disk.send_in_thread(self.outbox)
                 self.outbox.settle()
             received += self.taken()
         return received
@@ -111,7 +112,7 @@ def test_bytes_and_parts_large_and_small_come_in_the_order_they_were_put(
 def test_many_answers_go_out_in_one_piece(line: Line) -> None:
     for number in range(500):
         line.outbox.put(b"%03d " % number)
-    assert line.outbox.send() is Outcome.EMPTY
+    assert line.send() is Outcome.EMPTY
     assert line.theirs.recv(1 << 20) == b"".join(b"%03d " % number for number in range(500))
 
 
@@ -119,7 +120,7 @@ def test_small_parts_in_the_page_cache_need_no_thread(line: Line, file: ServedFi
     content = file.path.read_bytes()
     for number in range(20):
         line.outbox.put(part(file, number * 5000, 4096))
-    assert line.outbox.send() is Outcome.EMPTY
+    assert line.send() is Outcome.EMPTY
     assert line.taken() == b"".join(
         b"head" + content[number * 5000 : number * 5000 + 4096] for number in range(20)
     )
@@ -128,14 +129,14 @@ def test_small_parts_in_the_page_cache_need_no_thread(line: Line, file: ServedFi
 def test_a_small_part_not_in_the_page_cache_goes_by_a_thread(
     line: Line, file: ServedFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module.os, "preadv", refuses_to_wait)
+    monkeypatch.setattr(from_cache.os, "preadv", refuses_to_wait)
     line.outbox.put(b"before")
     line.outbox.put(part(file, 5000, 4096))
     line.outbox.put(b"behind")
-    assert line.outbox.send() is Outcome.NEEDS_THREAD
+    assert line.send() is Outcome.UNCACHED
     assert line.taken() == b"before"
     assert file.kept == 1
-    assert line.outbox.send_in_thread() is Outcome.EMPTY
+    assert from_disk.send_in_thread(line.outbox) is Outcome.EMPTY
     assert file.kept == 1, "the loop lets go of it, not the thread"
     line.outbox.settle()
     assert file.kept == 0
@@ -148,7 +149,7 @@ def test_the_kernel_tells_what_is_not_in_the_page_cache(line: Line, file: Served
         # It is only asked to forget, and may read ahead again.
         os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
         line.outbox.put(part(file, SIZE_BYTES // 2, 4096))
-        if line.outbox.send() is Outcome.NEEDS_THREAD:
+        if line.send() is Outcome.UNCACHED:
             break
         line.taken()
     else:
@@ -164,9 +165,9 @@ def test_empty_answers_and_parts_of_no_length_are_no_trouble(line: Line, file: S
     assert len(line.outbox) == 0
     assert file.kept == 0
     line.outbox.put(part(file, 100, 0))
-    assert line.outbox.send() is Outcome.EMPTY
+    assert line.send() is Outcome.EMPTY
     line.outbox.put(part(file, 100, 0))
-    assert line.outbox.send_in_thread() is Outcome.EMPTY
+    assert from_disk.send_in_thread(line.outbox) is Outcome.EMPTY
     line.outbox.settle()
     assert line.taken() == b"headhead"
 
@@ -194,7 +195,7 @@ def test_a_client_that_takes_nothing_costs_no_more_than_what_was_put(line: Line)
     for _ in range(40):
         line.outbox.put(bytes(60_000))
         put += 60_000
-        assert line.outbox.send() in (Outcome.EMPTY, Outcome.FULL)
+        assert line.send() in (Outcome.EMPTY, Outcome.FULL)
         assert line.outbox.bytes_waiting == put - line.outbox.bytes_sent
     assert line.outbox.bytes_waiting > SCRATCH_BYTES, "or nothing was tried here"
     assert len(line.sent()) == put
@@ -204,27 +205,27 @@ def test_the_loop_does_not_send_for_one_client_for_ever(line: Line, file: Served
     class Bottomless:
         """A client that takes whatever is sent."""
 
-        def send(self, data: memoryview) -> int:
+        def send(self, data: memoryview, flags: int) -> int:
             return len(data)
 
-    outbox = Outbox(Bottomless(), new_scratch())  # type: ignore[arg-type]
+    outbox = Outbox(Bottomless())  # type: ignore[arg-type]
     for _ in range(100):
         outbox.put(part(file, 0, SMALL_BYTES))
     outcomes = []
     while not outcomes or outcomes[-1] is not Outcome.EMPTY:
-        outcomes.append(outbox.send())
+        outcomes.append(from_cache.send(outbox, line.scratch))
     assert len(outcomes) > 2
-    assert set(outcomes[:-1]) == {Outcome.FULL}
+    assert set(outcomes[:-1]) == {Outcome.MORE}
     assert file.kept == 0
 
 
 def test_a_thread_is_given_back_when_its_client_takes_nothing(
     line: Line, file: ServedFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_NOWAIT", None)
+    monkeypatch.setattr(from_cache, "_NOWAIT", None)
     line.outbox.put(part(file, 0, SIZE_BYTES))
-    assert line.outbox.send() is Outcome.NEEDS_THREAD
-    assert line.outbox.send_in_thread() is Outcome.FULL
+    assert line.send() is Outcome.UNCACHED
+    assert from_disk.send_in_thread(line.outbox) is Outcome.FULL
     received = line.taken()
     assert received
     # Where it left off, it goes on.
@@ -234,42 +235,126 @@ def test_a_thread_is_given_back_when_its_client_takes_nothing(
 def test_a_thread_is_given_back_in_the_middle_of_much(
     line: Line, file: ServedFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_TURN_S", 0.0)
+    monkeypatch.setattr(from_disk, "_TURN_S", 0.0)
     line.outbox.put(part(file, 0, SIZE_BYTES))
-    assert line.outbox.send_in_thread() is Outcome.NEEDS_THREAD
+    assert from_disk.send_in_thread(line.outbox) is Outcome.MORE
     assert len(line.outbox) == 1
     monkeypatch.undo()
     assert line.sent() == b"head" + file.path.read_bytes()
 
 
-def test_a_client_that_takes_a_little_all_the_time_keeps_no_thread(
-    line: Line, file: ServedFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken = []
+@pytest.mark.parametrize("whence", [from_cache, from_disk], ids=["cache", "disk"])
+def test_a_client_that_takes_less_than_is_offered_keeps_no_thread(whence: ModuleType) -> None:
+    offered = []
 
     class Trickle:
-        """Always ready in the nick of time, and never for much."""
+        """Takes a little in the nick of time, always."""
 
-        def register(self, *_: object) -> None: ...
+        def send(self, data: bytes | memoryview, flags: int = 0) -> int:
+            offered.append(len(data))
+            return 100
 
-        def poll(self, timeout_ms: float) -> list[int]:
-            clock.now_s += 0.9 * timeout_ms / 1000
-            taken.append(line.theirs.recv(1))
-            return [1]
+    outbox = Outbox(Trickle())  # type: ignore[arg-type]
+    outbox.put(bytes(SIZE_BYTES))
+    assert whence.send_in_thread(outbox) is Outcome.FULL
+    assert offered == [SIZE_BYTES]
+    assert outbox.bytes_waiting == SIZE_BYTES - 100
 
-    class Clock:
-        now_s = 0.0
 
-        def monotonic(self) -> float:
-            return self.now_s
+# --- much of one file ------------------------------------------------------------------------
 
-    clock = Clock()
-    monkeypatch.setattr(module.select, "poll", Trickle)
-    monkeypatch.setattr(module, "time", clock)
+
+def test_much_of_a_file_is_worth_a_thread_and_little_is_not(line: Line, file: ServedFile) -> None:
+    assert not line.outbox.is_large
+    line.outbox.put(part(file, 0, LARGE_BYTES - 5))
+    assert not line.outbox.is_large
+    line.outbox.clear()
     line.outbox.put(part(file, 0, SIZE_BYTES))
-    assert line.outbox.send_in_thread() is Outcome.FULL
-    assert clock.now_s <= module._PATIENCE_S
-    assert taken
+    assert line.outbox.is_large
+    assert line.send() is Outcome.FULL
+    assert line.outbox.is_large, "a rest in memory stands before what is left of it"
+
+
+def test_a_thread_sends_from_the_cache_what_the_loop_has_begun(
+    line: Line, file: ServedFile
+) -> None:
+    line.outbox.put(b"before")
+    line.outbox.put(part(file, 0, SIZE_BYTES))
+    line.outbox.put(b"behind")
+    assert line.send() is Outcome.FULL
+    received, outcome = line.taken(), Outcome.FULL
+    while outcome is not Outcome.EMPTY:
+        outcome = from_cache.send_in_thread(line.outbox)
+        assert outcome in (Outcome.FULL, Outcome.MORE, Outcome.EMPTY)
+        received += line.taken()
+    assert received == b"before" + b"head" + file.path.read_bytes() + b"behind"
+    assert file.kept == 1, "the loop lets go of it, not the thread"
+    line.outbox.settle()
+    assert file.kept == 0
+
+
+def test_a_thread_that_sends_from_the_cache_does_not_wait_for_a_disk(
+    line: Line, file: ServedFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(from_cache.os, "preadv", refuses_to_wait)
+    line.outbox.put(part(file, 0, SIZE_BYTES))
+    assert from_cache.send_in_thread(line.outbox) is Outcome.UNCACHED
+    assert line.taken() == b""
+
+
+def test_a_thread_that_sends_from_the_cache_is_given_back_in_the_middle(
+    line: Line, file: ServedFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(from_cache, "_TURN_S", 0.0)
+    line.outbox.put(part(file, 0, SIZE_BYTES))
+    assert from_cache.send_in_thread(line.outbox) is Outcome.MORE
+    assert line.sent() == b"head" + file.path.read_bytes()
+
+
+# --- many parts ------------------------------------------------------------------------------
+
+
+def many(file: ServedFile, parts: list[tuple[bytes, int, int]], *, offsets: bool) -> FileParts:
+    layout = struct.Struct(">4siq" if offsets else ">4si")
+    return FileParts(file, parts, layout, tells_offset=offsets)
+
+
+@pytest.mark.parametrize("offsets", [True, False])
+@pytest.mark.parametrize("cached", [True, False])
+def test_many_parts_come_each_behind_its_header(
+    line: Line, file: ServedFile, monkeypatch: pytest.MonkeyPatch, offsets: bool, cached: bool
+) -> None:
+    content = file.path.read_bytes()
+    # Some do not fit beside others, and some fit nowhere.
+    parts = [
+        (b"%4d" % number, 1 + 48611 * number % (2 * SCRATCH_BYTES), 4099 * number)
+        for number in range(100)
+    ]
+    asked = many(file, parts, offsets=offsets)
+    pack = asked.layout.pack
+    expected = b"".join(
+        pack(*(one if offsets else one[:2])) + content[one[2] : one[2] + one[1]] for one in parts
+    )
+    if not cached:
+        monkeypatch.setattr(from_cache, "_NOWAIT", None)
+    line.outbox.put(b"before")
+    line.outbox.put(asked)
+    line.outbox.put(b"behind")
+    assert line.outbox.parts_waiting == 100
+    assert line.sent() == b"before" + expected + b"behind"
+    assert file.ever_kept == 100
+    assert file.kept == 0
+
+
+def test_the_parts_that_are_left_are_let_go_of(line: Line, file: ServedFile) -> None:
+    parts = [(b"%4d" % number, SMALL_BYTES, 0) for number in range(40)]
+    line.outbox.put(many(file, parts, offsets=True))
+    line.outbox.put(many(file, [], offsets=True))
+    assert line.send() is Outcome.FULL
+    assert 0 < file.kept < 40
+    line.outbox.clear()
+    assert file.kept == 0
+    assert len(line.outbox) == 0
 
 
 # --- whose fault it is -------------------------------------------------------------------------
@@ -278,9 +363,9 @@ def test_a_client_that_takes_a_little_all_the_time_keeps_no_thread(
 def test_a_file_that_ends_too_early_is_named_with_its_end(line: Line, file: ServedFile) -> None:
     os.truncate(file.path, 5000)
     line.outbox.put(part(file, 4000, 4096))
-    assert line.outbox.send() is Outcome.NEEDS_THREAD
+    assert line.send() is Outcome.UNCACHED
     with pytest.raises(CutShortError) as caught:
-        line.outbox.send_in_thread()
+        from_disk.send_in_thread(line.outbox)
     assert caught.value.file is file
     assert caught.value.offset == 5000
     assert line.taken() == b"head" + file.path.read_bytes()[4000:]
@@ -292,11 +377,11 @@ def test_a_file_that_cannot_be_read_is_named(
     def broken(*_: object) -> int:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(module.os, "sendfile", broken)
-    monkeypatch.setattr(module.os, "pread", broken)
+    monkeypatch.setattr(from_disk.os, "sendfile", broken)
+    monkeypatch.setattr(from_disk.os, "pread", broken)
     line.outbox.put(part(file, 4000, SIZE_BYTES // 2))
     with pytest.raises(CutShortError) as caught:
-        line.outbox.send_in_thread()
+        from_disk.send_in_thread(line.outbox)
     assert caught.value.offset == 4000
 
 
@@ -306,20 +391,20 @@ def test_a_client_that_was_lost_on_its_way_is_not_the_files_fault(
     def timed_out(*_: object) -> int:
         raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
 
-    monkeypatch.setattr(module.os, "sendfile", timed_out)
+    monkeypatch.setattr(from_disk.os, "sendfile", timed_out)
     line.outbox.put(part(file, 0, SIZE_BYTES))
     with pytest.raises(TimeoutError):
-        line.outbox.send_in_thread()
+        from_disk.send_in_thread(line.outbox)
 
 
 def test_a_client_that_has_gone_is_an_error(line: Line, file: ServedFile) -> None:
     line.theirs.close()
     line.outbox.put(b"hello")
     with pytest.raises(ConnectionError):
-        line.outbox.send()
+        line.send()
     line.outbox.put(part(file, 0, SIZE_BYTES))
     with pytest.raises(ConnectionError):
-        line.outbox.send_in_thread()
+        from_disk.send_in_thread(line.outbox)
 
 
 def test_where_there_is_no_sendfile_parts_are_copied(
@@ -328,7 +413,7 @@ def test_where_there_is_no_sendfile_parts_are_copied(
     def unknown(*_: object) -> int:
         raise OSError(errno.EINVAL, "Invalid argument")
 
-    monkeypatch.setattr(module.os, "sendfile", unknown)
+    monkeypatch.setattr(from_disk.os, "sendfile", unknown)
     line.outbox.put(part(file, 17, SIZE_BYTES - 20))
     assert line.sent() == b"head" + file.path.read_bytes()[17:-3]
 
@@ -338,9 +423,9 @@ def test_clearing_lets_go_of_all_files_once(line: Line, file: ServedFile) -> Non
     line.outbox.put(large)
     line.outbox.put(small)
     line.outbox.put(b"hello")
-    assert line.outbox.send_in_thread() is Outcome.FULL
+    assert from_disk.send_in_thread(line.outbox) is Outcome.FULL
     line.outbox.clear()
     line.outbox.clear()
     assert file.kept == 0
     assert len(line.outbox) == 0
-    assert line.outbox.send() is Outcome.EMPTY
+    assert line.send() is Outcome.EMPTY

@@ -160,7 +160,7 @@ async def test_whatever_clients_do_the_invariants_hold(
     monkeypatch.setattr(module, "GOODBYE_S", 0.05)
     if seed % 2:
         # As if nothing were in the page cache: by threads.
-        monkeypatch.setattr("common.root_server.outbox._NOWAIT", None)
+        monkeypatch.setattr("common.root_server.from_cache._NOWAIT", None)
     small, large = tmp_path / "small", tmp_path / "large"
     small.write_bytes(os.urandom(1000))
     large.write_bytes(os.urandom(6 << 20))
