@@ -94,6 +94,13 @@ class Version(NamedTuple):
     mtime_ns: int
 
 
+class Stat(NamedTuple):
+    """When a replica's file was last modified (Unix time), and the checksum asked for, if known."""
+
+    mtime_s: float
+    checksum: Checksum | None = None
+
+
 class Known(NamedTuple):
     """What can be told about one replica; `content` None: not inspected yet."""
 
@@ -321,19 +328,31 @@ class Catalogue:
 
         await self._database.write(write)
 
-    async def modified(self, lfns: Sequence[str]) -> dict[str, float]:
-        """When the files were last modified (Unix time), of the names that have a row."""
+    async def stats(self, lfns: Sequence[str], algorithm: str | None = None) -> dict[str, Stat]:
+        """What listings tell of the names that have a row: with checksums of one kind if
+        `algorithm` is not None, with whichever was computed when they came if it is ""."""
 
-        def read(connection: sqlite3.Connection) -> dict[str, float]:
-            found: dict[str, float] = {}
+        def read(connection: sqlite3.Connection) -> dict[str, Stat]:
+            found: dict[str, Stat] = {}
             for start in range(0, len(lfns), _NAMES_AT_A_TIME):
                 names = lfns[start : start + _NAMES_AT_A_TIME]
                 marks = ",".join("?" * len(names))
                 rows = connection.execute(
-                    f"SELECT lfn, mtime_ns FROM replica WHERE lfn IN ({marks})",  # noqa: S608 - only question marks are put in
+                    "SELECT lfn, mtime_ns, algorithm, value FROM replica"  # noqa: S608 - only question marks are put in
+                    f" WHERE lfn IN ({marks})",
                     names,
                 )
-                found.update((lfn, mtime_ns / 1e9) for lfn, mtime_ns in rows)
+                for lfn, mtime_ns, kind, value in rows:
+                    known = _checksum(kind, value) if algorithm in ("", kind) else None
+                    found[lfn] = Stat(mtime_ns / 1e9, known)
+                if not algorithm:
+                    continue
+                rows = connection.execute(
+                    f"SELECT lfn, value FROM checksum WHERE algorithm = ? AND lfn IN ({marks})",  # noqa: S608 - only question marks are put in
+                    (algorithm, *names),
+                )
+                for lfn, value in rows:
+                    found[lfn] = found[lfn]._replace(checksum=Checksum(algorithm, value))
             return found
 
         return await self._database.read(read)

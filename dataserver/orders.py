@@ -108,9 +108,11 @@ class Orders:
 
     async def _stat(self, said: pb.StatReplicas, answer: Callable[[pb.NodeMessage], None]) -> None:
         held = [lfn for lfn in dict.fromkeys(said.lfns) if self._engine.node.is_visible(lfn)]
+        wants_sums = said.with_checksums
         for start in range(0, len(held), wire.NAMES_IN_A_PIECE):
-            modified = await self._catalogue.modified(held[start : start + wire.NAMES_IN_A_PIECE])
-            answer(wire.replica_stats(said.query_id, modified))
+            names = held[start : start + wire.NAMES_IN_A_PIECE]
+            stats = await self._catalogue.stats(names, said.algorithm if wants_sums else None)
+            answer(wire.replica_stats(said.query_id, stats, with_checksums=wants_sums))
         answer(wire.replica_stats(said.query_id, {}, last=True))
 
     def _note_uses(self, lfns: Iterable[str]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from dataserver.archive import ArchiveFile, Listing
-    from dataserver.catalogue import Known
+    from dataserver.catalogue import Known, Stat
     from dataserver.checksum import Checksum
     from dataserver.core.changes import Change, Inventory
     from dataserver.core.instructions import TellEnded, TellEvicted
@@ -185,14 +185,16 @@ def listed(query_id: int, listing: Listing) -> Iterator[pb.NodeMessage]:
 
 
 def replica_stats(
-    query_id: int, modified: Mapping[str, float], *, last: bool = False
+    query_id: int, stats: Mapping[str, Stat], *, with_checksums: bool = False, last: bool = False
 ) -> pb.NodeMessage:
-    """When some replicas were last modified (Unix time)."""
+    """When some replicas were last modified, and their checksums."""
+    sums = [str(stat.checksum or "") for stat in stats.values()] if with_checksums else ()
     return pb.NodeMessage(
         replica_stats=pb.ReplicaStats(
             query_id=query_id,
-            lfns=modified.keys(),
-            mtime_unix_s=modified.values(),
+            lfns=stats.keys(),
+            mtime_unix_s=[stat.mtime_s for stat in stats.values()],
+            checksums=sums,
             last=last,
         )
     )

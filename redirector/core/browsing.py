@@ -40,12 +40,13 @@ class Browsing:
         directory = self._tree.find(path)
         if directory is None:
             return DirectoryListing([], [])
-        start = len(path) + 1 if len(path) > 1 else 1
-        online = self._books.index.sizes_of(directory.names())
-        return DirectoryListing(
-            [(lfn[start:], size_bytes) for lfn, size_bytes in online],
-            [child.name for child in self._living(directory)],
-        )
+        directories = [child.name for child in self._living(directory)]
+        return DirectoryListing(directory.snapshot(), directories)
+
+    def has_entries(self, path: str) -> bool:
+        """Whether anything lies in a directory."""
+        directory = self._tree.find(path)
+        return directory is not None and self._has_something(directory)
 
     def is_directory(self, path: str) -> bool:
         """Whether there is a directory of this path; "/" is always there."""

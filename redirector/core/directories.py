@@ -30,9 +30,13 @@ _STALE_ONE_IN = 8
 
 
 class DirectoryListing(NamedTuple):
-    """What lies in one directory, in no particular order."""
+    """What lies in one directory, in no particular order, as it is at one moment.
 
-    files: list[tuple[str, int]]  # (name in the directory, size in bytes) of online files
+    `pieces` are the LFNs of its files, a few at a time; some may be gone already, or stand
+    there twice. `directories` are names within the directory.
+    """
+
+    pieces: list[tuple[str, ...]]
     directories: list[str]
 
 
@@ -76,6 +80,10 @@ class Directory:
         """The names in it, each once, some of them stale."""
         listed = chain(*self.pieces, self.latest)
         return dict.fromkeys(listed) if self.stale else listed
+
+    def snapshot(self) -> list[tuple[str, ...]]:
+        """The list as it is now, piece by piece: some names stale, and some of them twice."""
+        return [*self.pieces, tuple(self.latest)] if self.latest else list(self.pieces)
 
     def add(self, lfn: str) -> None:
         """Lists a name."""

@@ -48,7 +48,7 @@ from redirector.core.writing import Writing
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from redirector.core.directories import DirectoryListing
     from redirector.core.events import Event
@@ -187,12 +187,20 @@ class Head:
         return self._reading.staging_node(lfn)
 
     def list_directory(self, directory: str) -> DirectoryListing:
-        """The online files and the directories that lie in one, "/" being the top.
+        """The files and the directories that lie in one, "/" being the top.
 
-        Takes about 0.3 µs a file, and nothing for what lies deeper. Empty also if there is no
-        such directory: `is_directory` tells.
+        That is quick, for which of the files are online is told by `sizes_of`. Empty also if
+        there is no such directory: `is_directory` tells.
         """
         return self._browsing.list(directory)
+
+    def has_entries(self, directory: str) -> bool:
+        """Whether any online file or directory lies in a directory."""
+        return self._browsing.has_entries(directory)
+
+    def sizes_of(self, lfns: Iterable[str]) -> Iterator[tuple[str, int]]:
+        """(LFN, size in bytes) of those that are online, in their order; 0.3 µs a file."""
+        return self._books.index.sizes_of(lfns)
 
     def is_directory(self, lfn: str) -> bool:
         """Whether a client made this directory, or any online file lies below it."""

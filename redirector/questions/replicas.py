@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import logging
 import math
+import re
 from contextlib import aclosing
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from common.errors import NotFound, TimedOut, Unreachable
@@ -20,7 +22,7 @@ from redirector.questions.asking import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
     from protos.packhorse.v1 import types_pb2
     from redirector.core.figures import NodeFigures
@@ -32,6 +34,8 @@ DESCRIBE_BATCH: Final = 500
 #: Smaller, for files may have to be looked into before the answer.
 INSPECT_BATCH: Final = 100
 STAT_BATCH: Final = 1_000
+#: A checksum as it may stand in a listing.
+_SUM: Final = re.compile(r"[a-z0-9]+:[0-9a-f]+")
 
 
 class Description(NamedTuple):
@@ -39,6 +43,14 @@ class Description(NamedTuple):
 
     files: Sequence[types_pb2.FileInfo]
     not_online: Sequence[str]
+
+
+class ReplicaStat(NamedTuple):
+    """What listings tell of a replica: when it was last modified (Unix time; 0: unknown), and
+    a checksum, as in "adler32:07a6c902" ("": unknown, or not asked for)."""
+
+    mtime_s: float
+    checksum: str = ""
 
 
 class Eviction(NamedTuple):
@@ -66,16 +78,19 @@ class ReplicaQuestions(Asking):
             async for description in answers:
                 yield description
 
-    async def modified(self, lfns: Sequence[str]) -> dict[str, float]:
-        """When replicas were last modified (Unix time).
+    async def stats(
+        self, lfns: Sequence[str], algorithm: str | None = None
+    ) -> dict[str, ReplicaStat]:
+        """What listings tell of replicas, with checksums that are known already if `algorithm`
+        is not None; "" stands for whichever was computed when a file came.
 
         Names that are not online, and those about which nobody answers, are left out.
         """
         groups = self._runner.head.group_by_holder(lfns)
         answers = await asyncio.gather(
-            *(self._modified_at(*held) for held in groups.by_connection.items())
+            *(self._stats_at(*held, algorithm) for held in groups.by_connection.items())
         )
-        return {lfn: mtime_s for answer in answers for lfn, mtime_s in answer.items()}
+        return {lfn: stat for answer in answers for lfn, stat in answer.items()}
 
     async def evict(self, lfns: Sequence[str]) -> Eviction:
         """Has every replica of files dropped; a file that keeps one is refused."""
@@ -159,30 +174,35 @@ class ReplicaQuestions(Asking):
         except (Unreachable, TimedOut) as error:
             log.warning("describing %d files: %s", len(lfns), error)
 
-    async def _modified_at(self, connection: int, lfns: Sequence[str]) -> dict[str, float]:
+    async def _stats_at(
+        self, connection: int, lfns: Sequence[str], algorithm: str | None
+    ) -> dict[str, ReplicaStat]:
         link = self._runner.links.get(connection)
-        found: dict[str, float] = {}
+        found: dict[str, ReplicaStat] = {}
         if link is None:
             return found
         for start in range(0, len(lfns), STAT_BATCH):
             batch = lfns[start : start + STAT_BATCH]
 
             def command(number: int, batch: Sequence[str] = batch) -> pb.NodeCommand:
-                return pb.NodeCommand(stat_replicas=pb.StatReplicas(query_id=number, lfns=batch))
+                return pb.NodeCommand(
+                    stat_replicas=pb.StatReplicas(
+                        query_id=number,
+                        lfns=batch,
+                        with_checksums=algorithm is not None,
+                        algorithm=algorithm or "",
+                    )
+                )
 
             try:
                 async with aclosing(link.ask(command, ANSWER_TIMEOUT_S)) as pieces:
                     async for piece in pieces:
-                        found.update(zip(piece.lfns, piece.mtime_unix_s, strict=False))
+                        found.update(_stats_in(piece))
             except (Unreachable, TimedOut) as error:
-                log.warning("asking when %d files were modified: %s", len(batch), error)
+                log.warning("asking about %d files for a listing: %s", len(batch), error)
                 break
         asked = frozenset(lfns)
-        return {
-            lfn: mtime_s
-            for lfn, mtime_s in found.items()
-            if lfn in asked and 0 < mtime_s < math.inf
-        }
+        return {lfn: stat for lfn, stat in found.items() if lfn in asked}
 
     async def _evict_at(self, connection: int, lfns: Sequence[str]) -> Eviction:
         link = self._runner.links.get(connection)
@@ -208,3 +228,12 @@ class ReplicaQuestions(Asking):
             unanswered.pop(lfn, None)
         answer.refused.extend((lfn, reason) for lfn in unanswered)
         return answer
+
+
+def _stats_in(piece: pb.ReplicaStats) -> Iterator[tuple[str, ReplicaStat]]:
+    """What a piece of an answer says, as far as it makes sense."""
+    told = zip_longest(piece.lfns, piece.mtime_unix_s, piece.checksums)
+    for lfn, mtime_s, checksum in told:
+        is_time = mtime_s is not None and 0 < mtime_s < math.inf
+        is_sum = checksum is not None and _SUM.fullmatch(checksum)
+        yield lfn, ReplicaStat(mtime_s if is_time else 0.0, checksum if is_sum else "")

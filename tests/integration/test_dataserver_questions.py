@@ -142,6 +142,30 @@ async def test_times_of_change_are_told_of_what_is_held(
         assert dict(told) == {
             lfn: site.replica(lfn).stat().st_mtime_ns / 1e9 for lfn in ("/store/run7/a", "/store/b")
         }
+        assert not any(piece.checksums for piece in pieces)
+
+
+async def test_checksums_are_told_as_far_as_they_are_known(
+    site: DataSite, redirector: FakeRedirector
+) -> None:
+    async with site.running() as service:
+        await stage(redirector, "/store/run7/a", "/store/b")
+        known = await service.changing.checksum("/store/b", "md5")
+
+        async def told(algorithm: str) -> dict[str, str]:
+            query = pb.StatReplicas(
+                lfns=["/store/run7/a", "/store/b"], with_checksums=True, algorithm=algorithm
+            )
+            pieces = await redirector.ask("disk1", "stat_replicas", query)
+            return {
+                lfn: checksum
+                for piece in pieces
+                for lfn, checksum in zip(piece.lfns, piece.checksums, strict=True)
+            }
+
+        assert await told("md5") == {"/store/run7/a": "", "/store/b": str(known)}
+        came_with = await service.changing.checksum("/store/b", "adler32")
+        assert (await told(""))["/store/b"] == (await told("adler32"))["/store/b"] == str(came_with)
 
 
 async def test_a_file_that_somebody_was_sent_to_was_used(

@@ -12,6 +12,7 @@ import pytest
 from common.grpc_client import call
 from protos.packhorse.v1 import redirector_pb2 as pb
 from protos.packhorse.v1 import types_pb2
+from redirector.questions import Questions
 from tests.support.fake_node import TIMEOUT_S, FakeNode, joined
 from tests.support.head_site import HeadSite
 from tests.support.root_client import RootClient, error_of, open_to_read, redirect_of
@@ -402,19 +403,109 @@ async def test_only_what_is_on_disk_is_listed_if_a_client_wants_no_more(site: He
         assert (await client.refused(online("/store/none")))[0] == Code.NOT_FOUND
 
 
+async def test_checksums_are_listed_as_far_as_they_are_known(site: HeadSite) -> None:
+    node = node_of(site, "disk1", archive={"/store/run/tape": 1})
+    async with joined(node), RootClient(site.root_address) as client:
+        node.publish("/store/run/none", 2)
+        node.publish("/store/run/summed", 2)
+        await site.until_online("/store/run/summed")
+        node.sums["/store/run/summed"] = "crc32c:0badcafe"
+
+        async def sums(directory: str) -> list[str]:
+            asked = requests.DirList(directory, options=DirListFlag.CHECKSUM)
+            lines = (await client.said(asked)).split("\n")[3::2]
+            return [line.partition(" [ ")[2].removesuffix(" ]") for line in lines]
+
+        assert await sums("/store/run") == ["adler32:none", "crc32c:0badcafe", "adler32:none"]
+        odd = requests.DirList("/store/run", "cks.type=sha1", DirListFlag.CHECKSUM)
+        assert (await client.refused(odd))[0] == Code.SERVER_ERROR
+
+
+async def whole_listing(client: RootClient, asked: requests.DirList) -> tuple[list[str], int]:
+    """The lines of a listing, and in how many pieces they came."""
+    stream_id = client.send(asked)
+    text, pieces = b"", 1
+    while (piece := await client.next_of(stream_id)).status == Status.OKSOFAR:
+        assert piece.body.endswith(b"\n")
+        text += piece.body
+        pieces += 1
+    assert piece.status == Status.OK
+    return (text + piece.body).rstrip(b"\0").decode().split("\n"), pieces
+
+
 async def test_a_huge_directory_comes_in_pieces(
     site: HeadSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("redirector.doors.root.listing.PIECE_BYTES", 100)
-    node = node_of(site, "disk1", archive={f"/store/d/f{i:03}": 1 for i in range(50)})
+    monkeypatch.setattr("redirector.doors.root.entries.NAMES_AT_A_TIME", 10)
+    monkeypatch.setattr("redirector.doors.root.entries.PIECES_AT_A_TIME", 1)
+    names = [f"f{number:03}" for number in range(600)]
+    # Every third is on disk only, and every third in both.
+    archive = {f"/store/d/{name}": 1 for number, name in enumerate(names) if number % 3}
+    node = node_of(site, "disk1", archive=archive)
     async with joined(node), RootClient(site.root_address) as client:
-        stream_id = client.send(requests.DirList("/store/d"))
-        text = b""
-        while (piece := await client.next_of(stream_id)).status == Status.OKSOFAR:
-            assert piece.body.endswith(b"\n")
-            text += piece.body
-        names = (text + piece.body).rstrip(b"\0").decode().split("\n")
-        assert names == [f"f{i:03}" for i in range(50)]
+        for number, name in enumerate(names):
+            if number % 3 != 1:
+                node.publish(f"/store/d/{name}", 2)
+        # Some go and come again, so that they stand in the list twice.
+        for name in names[::30]:
+            node.drop(f"/store/d/{name}")
+            node.publish(f"/store/d/{name}", 3)
+        await site.until_online(f"/store/d/{names[570]}")
+        told, pieces = await whole_listing(client, requests.DirList("/store/d"))
+        assert (told, pieces) == (names, 60)
+        with_stat = requests.DirList("/store/d", options=DirListFlag.STAT)
+        lines, pieces = await whole_listing(client, with_stat)
+        assert (lines[2::2], pieces) == (names, 60)
+        about = {name: read_stat(line) for name, line in zip(lines[2::2], lines[3::2], strict=True)}
+        assert [about[name].size_bytes for name in names[:4]] == [3, 1, 2, 2]
+
+
+async def test_others_are_served_while_a_huge_directory_is_listed(
+    site: HeadSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("redirector.doors.root.entries.NAMES_AT_A_TIME", 10)
+    node = node_of(site, "disk1")
+    async with (
+        joined(node),
+        RootClient(site.root_address) as client,
+        RootClient(site.root_address) as other,
+    ):
+        for number in range(5000):
+            node.publish(f"/store/d/{number}")
+        await site.until_online("/store/d/4999")
+        listing = client.send(requests.DirList("/store/d"))
+        await client.next_of(listing)
+        asked = other.send(requests.Ping())
+        # The answer to the one overtakes the rest of the other.
+        await other.next_of(asked)
+        left = 1
+        while (await client.next_of(listing)).status == Status.OKSOFAR:
+            left += 1
+        assert left > 1
+
+
+async def test_what_goes_while_a_directory_is_listed_is_not_told(
+    site: HeadSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("redirector.doors.root.entries.NAMES_AT_A_TIME", 2)
+    node = node_of(site, "disk1")
+    async with joined(node), RootClient(site.root_address) as client:
+        for name in "abcdef":
+            node.publish(f"/store/d/{name}")
+        await site.until_online("/store/d/f")
+        stats = Questions.stats
+
+        async def drop_and_ask(*asked: Any) -> Any:
+            if "/store/d/d" in node.replicas:
+                for name in "cdf":
+                    node.drop(f"/store/d/{name}")
+                await site.until(lambda status: status.replicas == 3)
+            return await stats(*asked)
+
+        monkeypatch.setattr(Questions, "stats", drop_and_ask)
+        with_stat = requests.DirList("/store/d", options=DirListFlag.STAT)
+        lines, _ = await whole_listing(client, with_stat)
+        assert lines[2::2] == ["a", "b", "e"]
 
 
 # --- directories ----------------------------------------------------------------------

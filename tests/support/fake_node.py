@@ -62,6 +62,8 @@ class FakeNode:
         self.examined: list[str] = []
         self.listed: list[str] = []
         self.used: list[str] = []
+        #: Checksums of replicas, as in "md5:0f".
+        self.sums: dict[str, str] = {}
         #: Why the archive cannot be asked now, if so.
         self.archive_trouble = ""
         self.error: PackhorseError | None = None
@@ -343,6 +345,7 @@ class FakeNode:
             query_id=query.query_id,
             lfns=held,
             mtime_unix_s=[self.mtime_s] * len(held),
+            checksums=[self.sums.get(lfn, "") for lfn in held] if query.with_checksums else (),
             last=True,
         )
         self.say(pb.NodeMessage(replica_stats=stats))

@@ -2007,12 +2007,17 @@ class ReplicaStats(_message.Message):
     LFNS_FIELD_NUMBER: _builtins.int
     MTIME_UNIX_S_FIELD_NUMBER: _builtins.int
     LAST_FIELD_NUMBER: _builtins.int
+    CHECKSUMS_FIELD_NUMBER: _builtins.int
     query_id: _builtins.int
     last: _builtins.bool
     @_builtins.property
     def lfns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def mtime_unix_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def checksums(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """if wanted: "adler32:07a6c902"; "": none is known"""
+
     def __init__(
         self,
         *,
@@ -2020,10 +2025,11 @@ class ReplicaStats(_message.Message):
         lfns: _abc.Iterable[_builtins.str] | None = ...,
         mtime_unix_s: _abc.Iterable[_builtins.float] | None = ...,
         last: _builtins.bool = ...,
+        checksums: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["last", b"last", "lfns", b"lfns", "mtime_unix_s", b"mtime_unix_s", "query_id", b"query_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksums", b"checksums", "last", b"last", "lfns", b"lfns", "mtime_unix_s", b"mtime_unix_s", "query_id", b"query_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2595,7 +2601,13 @@ class StatReplicas(_message.Message):
 
     QUERY_ID_FIELD_NUMBER: _builtins.int
     LFNS_FIELD_NUMBER: _builtins.int
+    WITH_CHECKSUMS_FIELD_NUMBER: _builtins.int
+    ALGORITHM_FIELD_NUMBER: _builtins.int
     query_id: _builtins.int
+    with_checksums: _builtins.bool
+    """Their checksums as well, as far as they are known; nothing is computed."""
+    algorithm: _builtins.str
+    """"": whichever was computed when the file came"""
     @_builtins.property
     def lfns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -2603,10 +2615,12 @@ class StatReplicas(_message.Message):
         *,
         query_id: _builtins.int = ...,
         lfns: _abc.Iterable[_builtins.str] | None = ...,
+        with_checksums: _builtins.bool = ...,
+        algorithm: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lfns", b"lfns", "query_id", b"query_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "lfns", b"lfns", "query_id", b"query_id", "with_checksums", b"with_checksums"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

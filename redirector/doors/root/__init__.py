@@ -7,6 +7,7 @@ opening     opening files: sent to a holder, or called back when one is there
 staging     the wait for a file that is in the archive only
 looking     stat and locate
 listing     directories, of all pools and the archive
+entries     what lies in one directory, in order and a few names at a time
 querying    questions: configuration, space, checksums
 preparing   bulk staging, its state, eviction
 changing    names and directories: made, moved and removed

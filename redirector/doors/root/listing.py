@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from common.errors import NotFound
+from common.root_server import CHECKSUMS, RootError
 from protos.packhorse.v1 import redirector_pb2 as pb
+from redirector.doors.root.entries import Entries
 from xroot import responses
-from xroot.protocol import DirListFlag, StatFlag
-from xroot.texts import STAT_LISTING
+from xroot.protocol import Code, DirListFlag
+from xroot.texts import STAT_LISTING, cgi_values
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from common.root_server import Connection
-    from redirector.core.directories import DirectoryListing
     from redirector.doors.root.looking import Looking
     from redirector.doors.root.naming import Names
     from redirector.questions import ArchiveListing, Questions
     from redirector.runner import Runner
     from xroot.requests import DirList
-    from xroot.texts import StatText
-
-#: A listing goes out in pieces of about this size.
-PIECE_BYTES: Final = 1 << 20
-#: Where the archive has not told a file's time of change.
-UNKNOWN_S: Final = 0
-#: How XRootD writes behind an entry that it does not know its checksum.
-NO_CHECKSUM: Final = " [ adler32:none ]"
 
 
 class Listing:
@@ -40,14 +36,17 @@ class Listing:
         self._questions = questions
 
     def dirlist(self, connection: Connection, stream_id: bytes, asked: DirList) -> None:
-        """Lists one directory. Raises NameRefused."""
+        """Lists one directory. Raises NameRefused, RootError."""
         directory = self._names.directory(asked.path)
-        connection.spawn(stream_id, self._list(connection, stream_id, directory, asked.options))
+        wanted = cgi_values(asked.cgi).get("cks.type", "").lower()
+        if wanted and wanted not in CHECKSUMS:
+            raise RootError(Code.SERVER_ERROR, f"{wanted} checksums are not supported")
+        work = self._list(connection, stream_id, directory, asked.options, wanted)
+        connection.spawn(stream_id, work)
 
     async def is_empty(self, directory: str) -> bool:
         """Whether neither a pool nor the archive has anything in a directory."""
-        here = self._runner.head.list_directory(directory)
-        if here.files or here.directories:
+        if self._runner.head.has_entries(directory):
             return False
         return not (await self._questions.list_archive(directory)).entries
 
@@ -59,88 +58,53 @@ class Listing:
         return archived.presence == pb.ArchiveFile.PRESENCE_THERE
 
     async def _list(
-        self, connection: Connection, stream_id: bytes, directory: str, options: int
+        self, connection: Connection, stream_id: bytes, directory: str, options: int, wanted: str
     ) -> None:
         # With ONLINE, only what is on disk is wanted: the archive is asked only whether there
         # is such a directory, and only if nothing of it is here.
+        only_online = bool(options & DirListFlag.ONLINE)
         archived = None
-        if not (options & DirListFlag.ONLINE and self._looking.is_directory_here(directory)):
+        if not (only_online and self._looking.is_directory_here(directory)):
             archived = await self._questions.list_archive(directory)
-        here = self._runner.head.list_directory(directory)
-        self._check_exists(directory, here, archived)
-        if options & DirListFlag.ONLINE:
-            archived = None
-        with_stat = bool(options & (DirListFlag.STAT | DirListFlag.CHECKSUM))
-        entries = await self._entries(directory, here, archived, with_stat=with_stat)
-        # Sums are the data servers' to tell, each when it is asked for one.
-        sums = NO_CHECKSUM if options & DirListFlag.CHECKSUM else ""
-        lines = [
-            f"{name}\n{about}{sums}" if with_stat else name
-            for name, about in sorted(entries.items())
-        ]
-        if with_stat:
-            lines.insert(0, STAT_LISTING)
-        _send_in_pieces(connection, stream_id, lines)
+        self._check_exists(directory, archived)
+        with_sums = bool(options & DirListFlag.CHECKSUM)
+        with_stat = with_sums or bool(options & DirListFlag.STAT)
+        entries = Entries(self._runner, self._names, self._looking, self._questions, directory)
+        told = entries.told(
+            () if archived is None or only_online else archived.entries,
+            with_stat=with_stat,
+            algorithm=wanted if with_sums else None,
+        )
+        async with aclosing(told) as parts:
+            await _send_all(connection, stream_id, [STAT_LISTING] if with_stat else [], parts)
 
-    def _check_exists(
-        self, directory: str, here: DirectoryListing, archived: ArchiveListing | None
-    ) -> None:
-        if here.files or here.directories or self._looking.is_directory_here(directory):
+    def _check_exists(self, directory: str, archived: ArchiveListing | None) -> None:
+        if self._looking.is_directory_here(directory):
             return
-        if archived is None or archived.presence == pb.ArchiveFile.PRESENCE_THERE:
+        if archived is not None and archived.presence == pb.ArchiveFile.PRESENCE_THERE:
             return
         if self._runner.head.is_online(directory):
             raise NotFound(f"{directory} is a file, not a directory")
-        reason = f": {archived.reason}" if archived.reason else ""
+        reason = f": {archived.reason}" if archived is not None and archived.reason else ""
         raise NotFound(f"there is no directory {directory}{reason}")
 
-    async def _entries(
-        self,
-        directory: str,
-        here: DirectoryListing,
-        archived: ArchiveListing | None,
-        *,
-        with_stat: bool,
-    ) -> dict[str, StatText]:
-        """What is in a directory, by name; files on a disk as they are there."""
-        above = directory.removesuffix("/")
-        entries: dict[str, StatText] = {}
-        backed_up = set()
-        for entry in archived.entries if archived is not None else ():
-            mtime_s = int(entry.mtime_unix_s)
-            if entry.is_directory:
-                entries[entry.name] = self._looking.of_directory(f"{above}/{entry.name}", mtime_s)
-            else:
-                flags = StatFlag.READABLE | StatFlag.OFFLINE | StatFlag.BACKUP_EXISTS
-                entries[entry.name] = self._looking.of_file(entry.size_bytes, flags, mtime_s)
-                backed_up.add(entry.name)
-        for name in (*here.directories, *self._names.given_in(directory)):
-            entries.setdefault(name, self._looking.of_directory(f"{above}/{name}"))
-        times = {}
-        if with_stat:
-            times = await self._questions.modified([f"{above}/{name}" for name, _ in here.files])
-        for name, size_bytes in here.files:
-            lfn = f"{above}/{name}"
-            flags = StatFlag.READABLE
-            if name in backed_up:
-                flags |= StatFlag.BACKUP_EXISTS
-            elif self._names.is_writable(lfn):
-                flags |= StatFlag.WRITABLE
-            mtime_s = int(times.get(lfn, UNKNOWN_S))
-            entries[name] = self._looking.of_file(size_bytes, flags, mtime_s)
-        return entries
+
+async def _send_all(
+    connection: Connection, stream_id: bytes, lines: list[str], parts: AsyncIterator[list[str]]
+) -> None:
+    """A listing of any length, which begins with `lines`; no faster than its client takes it."""
+    is_begun = False
+    async for part in parts:
+        if is_begun:
+            # Only now is it known that these were not the last ones.
+            text = _encoded("\n".join(lines) + "\n")
+            async with connection.room_for(len(text)):
+                connection.send(responses.partial(stream_id, text))
+            lines = []
+        lines += part
+        is_begun = True
+    connection.send(responses.ok(stream_id, _encoded("\n".join(lines) + "\0" if lines else "")))
 
 
-def _send_in_pieces(connection: Connection, stream_id: bytes, lines: list[str]) -> None:
-    """A listing of any length: all pieces but the last end with a newline."""
-    piece: list[str] = []
-    size = 0
-    for line in lines:
-        if size > PIECE_BYTES:
-            text = "\n".join(piece) + "\n"
-            connection.send(responses.partial(stream_id, text.encode("utf-8", "surrogateescape")))
-            piece, size = [], 0
-        piece.append(line)
-        size += len(line) + 1
-    text = "\n".join(piece) + "\0" if piece else ""
-    connection.send(responses.ok(stream_id, text.encode("utf-8", "surrogateescape")))
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

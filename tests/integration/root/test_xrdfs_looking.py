@@ -45,13 +45,28 @@ def test_what_is_no_directory_is_not_listed(both: SideBySide, asked: str) -> Non
 @pytest.mark.parametrize("asked", ["ls -l", "ls -C"])
 def test_modes_in_listings_say_what_may_be_changed(both: SideBySide, asked: str) -> None:
     """XRootD tells the mode that a file has on its disk; only stat says that it is exported
-    read-only. Ours says so in both. And it leaves all checksums to "query checksum".
+    read-only. Ours says so in both. Ours has computed all checksums when the files came.
     """
+    if asked == "ls -C":
+        for name in ("small", "empty", "lines", "medium"):
+            both("xrdfs", "{host}", "query", "checksum", f"{RUN}/{name}")
     stock, ours = both.apart("xrdfs", "{host}", *asked.split(), RUN)
     assert (stock.code, ours.code) == (0, 0)
     assert "-r--r--r-- USER GROUP 1000 " in ours.stdout
     told = stock.stdout.replace("-rw-r--r--", "-r--r--r--").replace("drwxr-xr-x", "dr-xr-xr-x")
-    assert ours.stdout == re.sub(r"adler32:\S+", "adler32:none", told)
+    assert ours.stdout == told
+
+
+def test_checksums_in_listings_are_of_the_kind_asked_for(both: SideBySide) -> None:
+    name = f"{RUN}/sub/two"
+    both("xrdfs", "{host}", "query", "checksum", f"{name}?cks.type=crc32c")
+    for kind in ("crc32c", "sha1"):
+        asked = ("xrdfs", "{host}", "ls", "-C", f"{RUN}/sub?cks.type={kind}")
+        stock, ours = both.apart(*asked)
+        assert ours.code == stock.code, (stock, ours)
+        assert ours.errors == stock.errors, (stock, ours)
+        sums = [re.findall(r"\S+:\S+(?= TIME)", one.stdout) for one in (stock, ours)]
+        assert sums[0] == sums[1], (stock, ours)
 
 
 def test_every_entry_is_listed_once(both: SideBySide) -> None:

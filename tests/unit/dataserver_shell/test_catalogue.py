@@ -199,6 +199,23 @@ async def test_the_file_is_there_after_a_restart(tmp_path: Path) -> None:
 async def test_times_of_change_are_known_of_many_names_at_once(catalogue: Catalogue) -> None:
     names = [f"/f{number}" for number in range(1100)]
     await catalogue.add([Entry(lfn, 10, 1_790_000_000_500_000_000, SUM, 50.0) for lfn in names])
-    found = await catalogue.modified([*names, "/x"])
-    assert found == dict.fromkeys(names, 1_790_000_000.5)
-    assert await catalogue.modified([]) == {}
+    found = await catalogue.stats([*names, "/x"])
+    assert found == dict.fromkeys(names, (1_790_000_000.5, None))
+    assert await catalogue.stats([]) == {}
+
+
+async def test_checksums_are_told_of_the_kind_that_is_asked_for(catalogue: Catalogue) -> None:
+    """Those that came with a file, and those that were computed later."""
+    await catalogue.add([entry("/both"), entry("/one"), entry("/none", checksum=None)])
+    more = Checksum("md5", "0f")
+    await catalogue.add_checksum(version("/both"), more)
+    names = ["/both", "/one", "/none"]
+
+    async def sums(algorithm: str) -> list[Checksum | None]:
+        found = await catalogue.stats(names, algorithm)
+        return [found[lfn].checksum for lfn in names]
+
+    assert await sums("") == [SUM, SUM, None]
+    assert await sums(SUM.algorithm) == [SUM, SUM, None]
+    assert await sums("md5") == [more, None, None]
+    assert await sums("crc32c") == [None, None, None]

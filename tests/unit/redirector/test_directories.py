@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from itertools import chain
+from typing import NamedTuple
 
 import pytest
 
 from common.errors import AlreadyExists, NotFound, Refused
 from redirector.core import browsing, events
-from redirector.core.directories import DirectoryListing
 from redirector.core.index import ReplicaIndex
 from redirector.core.instructions import (
     AnswerClaim,
@@ -29,9 +30,20 @@ def site() -> Site:
     return site
 
 
-def listed(site: Site, path: str) -> DirectoryListing:
-    files, directories = site.head.list_directory(path)
-    return DirectoryListing(sorted(files), sorted(directories))
+class Listed(NamedTuple):
+    """Files of a directory, with their sizes, and directories, by their names in it."""
+
+    files: list[tuple[str, int]]
+    directories: list[str]
+
+
+def listed(site: Site, path: str) -> Listed:
+    pieces, directories = site.head.list_directory(path)
+    names = dict.fromkeys(chain.from_iterable(pieces))
+    above = path.removesuffix("/") + "/"
+    files = [(lfn.removeprefix(above), size) for lfn, size in site.head.sizes_of(names)]
+    assert site.head.has_entries(path) == bool(files or directories)
+    return Listed(sorted(files), sorted(directories))
 
 
 def make(site: Site, lfn: str, *, parents: bool = False) -> None:
@@ -49,15 +61,15 @@ def remove(site: Site, lfn: str) -> None:
 
 
 def test_a_directory_lists_its_own_files_and_directories(site: Site) -> None:
-    assert listed(site, "/") == DirectoryListing([], ["other", "store"])
-    assert listed(site, "/store") == DirectoryListing([("a", 1), ("d", 4)], ["run"])
-    assert listed(site, "/store/run") == DirectoryListing([("b", 2)], [])
+    assert listed(site, "/") == Listed([], ["other", "store"])
+    assert listed(site, "/store") == Listed([("a", 1), ("d", 4)], ["run"])
+    assert listed(site, "/store/run") == Listed([("b", 2)], [])
 
 
 def test_what_is_no_directory_lists_nothing(site: Site) -> None:
     for path in ("/nowhere", "/store/a", "/stor"):
         assert not site.head.is_directory(path)
-        assert listed(site, path) == DirectoryListing([], [])
+        assert listed(site, path) == Listed([], [])
     assert site.head.is_directory("/")
     assert site.head.is_directory("/store/run")
 
@@ -65,7 +77,7 @@ def test_what_is_no_directory_lists_nothing(site: Site) -> None:
 def test_a_directory_goes_with_its_last_file(site: Site) -> None:
     site.change("disk1", "/other/c", 3, dropped=True)
     assert not site.head.is_directory("/other")
-    assert listed(site, "/") == DirectoryListing([], ["store"])
+    assert listed(site, "/") == Listed([], ["store"])
 
 
 def lose_for_good(site: Site, name: str) -> None:
@@ -83,8 +95,8 @@ def test_what_only_a_lost_node_held_is_not_listed_even_before_it_is_swept() -> N
     site.join("disk1", {"/store/a": 1, "/store/run/b": 2, "/other/c": 3})
     site.join("disk2", {"/store/a": 1, "/store/d": 4})
     lose_for_good(site, "disk1")
-    assert listed(site, "/") == DirectoryListing([], ["store"])
-    assert listed(site, "/store") == DirectoryListing([("a", 1), ("d", 4)], [])
+    assert listed(site, "/") == Listed([], ["store"])
+    assert listed(site, "/store") == Listed([("a", 1), ("d", 4)], [])
     assert not site.head.is_directory("/other")
 
 
@@ -104,7 +116,7 @@ def test_of_what_a_lost_node_held_not_all_is_looked_at_before_it_is_swept(
 def test_files_at_the_top_are_listed() -> None:
     site = Site()
     site.join("disk1", {"/f": 1})
-    assert listed(site, "/") == DirectoryListing([("f", 1)], [])
+    assert listed(site, "/") == Listed([("f", 1)], [])
 
 
 def test_very_deep_directories_cost_what_their_names_cost() -> None:
@@ -155,7 +167,7 @@ def test_an_empty_directory_is_listed_and_can_be_removed(site: Site) -> None:
     make(site, "/store/new")
     assert site.head.is_directory("/store/new")
     assert listed(site, "/store").directories == ["new", "run"]
-    assert listed(site, "/store/new") == DirectoryListing([], [])
+    assert listed(site, "/store/new") == Listed([], [])
     remove(site, "/store/new")
     assert not site.head.is_directory("/store/new")
 

@@ -17,6 +17,8 @@ from redirector.questions import ArchiveListing, Questions, archive, replicas
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from redirector.questions.replicas import ReplicaStat
+
 THERE, UNKNOWN = pb.ArchiveFile.PRESENCE_THERE, pb.ArchiveFile.PRESENCE_UNKNOWN
 NOT_THERE = pb.ArchiveFile.PRESENCE_NOT_THERE
 LFNS = [f"/store/{i}" for i in range(230)]
@@ -62,9 +64,9 @@ class Site:
         self._end()
         return found
 
-    async def modified(self, lfns: list[str]) -> dict[str, float]:
+    async def stats(self, lfns: list[str], algorithm: str | None = None) -> dict[str, ReplicaStat]:
         async with asyncio.timeout(10):
-            found = await Questions(cast("Any", self)).modified(lfns)
+            found = await Questions(cast("Any", self)).stats(lfns, algorithm)
         self._end()
         return found
 
@@ -246,7 +248,7 @@ async def test_without_a_node_no_directory_is_known() -> None:
     assert found.reason == "no data server could list the archive"
 
 
-# --- times of change --------------------------------------------------------------
+# --- what listings tell --------------------------------------------------------------
 
 
 def stat(link: Link, question: pb.StatReplicas) -> None:
@@ -262,8 +264,8 @@ async def test_the_holders_tell_when_files_were_modified(monkeypatch: pytest.Mon
     for _ in range(3):
         site.node(stat)
     lfns = [f"/store/{number}" for number in range(1, 200)]
-    found = await site.modified([*lfns, "/store/offline"])
-    assert found == {lfn: float(lfn.rpartition("/")[2]) for lfn in lfns}
+    found = await site.stats([*lfns, "/store/offline"])
+    assert found == {lfn: (float(lfn.rpartition("/")[2]), "") for lfn in lfns}
 
 
 @pytest.mark.usefixtures("no_patience")
@@ -274,17 +276,19 @@ async def test_whose_holder_does_not_answer_is_left_out(
     site = Site()
     site.node(stat)
     site.node(failing)
-    found = await site.modified(["/store/1", "/store/2", "/store/3"])
-    assert found == {"/store/1": 1.0, "/store/3": 3.0}
+    found = await site.stats(["/store/1", "/store/2", "/store/3"])
+    assert found == {"/store/1": (1.0, ""), "/store/3": (3.0, "")}
 
 
 async def test_whose_holder_has_just_gone_is_left_out() -> None:
     site = Site()
     site.links.forget(site.node(stat))
-    assert await site.modified(["/store/1"]) == {}
+    assert await site.stats(["/store/1"]) == {}
 
 
 async def test_only_sensible_times_of_files_asked_about_are_taken() -> None:
+    """Of the others it is told only that they are there."""
+
     def obey(link: Link, question: pb.StatReplicas) -> None:
         times = {"/store/1": 0.0, "/store/2": float("nan"), "/else": 4.0, "/store/3": 3.0}
         link.answered(
@@ -298,4 +302,30 @@ async def test_only_sensible_times_of_files_asked_about_are_taken() -> None:
 
     site = Site()
     site.node(obey)
-    assert await site.modified(["/store/1", "/store/2", "/store/3"]) == {"/store/3": 3.0}
+    found = await site.stats(["/store/1", "/store/2", "/store/3"])
+    assert found == {"/store/1": (0.0, ""), "/store/2": (0.0, ""), "/store/3": (3.0, "")}
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [("md5:0f", "md5:0f"), ("", ""), ("md5", ""), ("md5:0f ]\n/x", ""), ("none:none", "")],
+)
+async def test_only_what_is_a_checksum_gets_into_a_listing(told: str, shown: str) -> None:
+    asked: list[pb.StatReplicas] = []
+
+    def obey(link: Link, question: pb.StatReplicas) -> None:
+        asked.append(question)
+        link.answered(
+            pb.ReplicaStats(
+                query_id=question.query_id,
+                lfns=question.lfns,
+                mtime_unix_s=[1.0],
+                checksums=[told],
+                last=True,
+            )
+        )
+
+    site = Site()
+    site.node(obey)
+    assert await site.stats(["/store/1"], "md5") == {"/store/1": (1.0, shown)}
+    assert (asked[0].with_checksums, asked[0].algorithm) == (True, "md5")
