@@ -23,6 +23,7 @@ from packhorse.cli import (
     datasets,
     files,
     processing,
+    scripts,
     servers,
     sessions,
     staging,
@@ -65,7 +66,17 @@ def build() -> typer.Typer:
     ) -> None:
         """Carry data from tape to the people who analyse it, a packet at a time."""
 
-    for group in (servers, cluster, files, staging, datasets, processing, sessions, config):
+    for group in (
+        servers,
+        cluster,
+        files,
+        staging,
+        datasets,
+        processing,
+        sessions,
+        config,
+        scripts,
+    ):
         group.register(app)
     return app
 
