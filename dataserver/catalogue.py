@@ -20,6 +20,7 @@ from common.errors import AlreadyExists, NotFound, QuotaExceeded, Refused
 from common.sqlite import Database
 from dataserver.checksum import Checksum
 from dataserver.scrub_rows import SCRUB_TABLE, ScrubRows
+from dataserver.store_rows import STORE_TABLE, StoreRows
 
 if TYPE_CHECKING:
     import sqlite3
@@ -58,6 +59,7 @@ _MIGRATIONS: Final = (
     ) WITHOUT ROWID;
     """,
     SCRUB_TABLE,
+    STORE_TABLE,
 )
 
 #: SQLite takes this many values in one statement, on every build there is.
@@ -117,6 +119,7 @@ class Catalogue:
         """Opens or makes the file; raises as `common.sqlite.Database` does."""
         self._database = Database(path, _MIGRATIONS)
         self.scrub = ScrubRows(self._database)
+        self.stores = StoreRows(self._database)
         self._uses: dict[str, float] = {}
 
     def close(self) -> None:
@@ -188,6 +191,7 @@ class Catalogue:
             )
             connection.execute("DELETE FROM content WHERE lfn = ?", (entry.lfn,))
             connection.execute("DELETE FROM checksum WHERE lfn = ?", (entry.lfn,))
+            connection.execute("DELETE FROM store WHERE lfn = ?", (entry.lfn,))
             return _entry(*found) if found is not None else None
 
         return await self._database.write(write)

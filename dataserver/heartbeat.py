@@ -51,4 +51,13 @@ class Pulse:
             bytes_purged=load.bytes_purged,
             trouble=self._health.trouble(load.staging_bytes_left),
             quota_bytes=load.quota_bytes,
+            unarchived_files=load.unarchived_files,
+            unarchived_bytes=load.unarchived_bytes,
+            stores_waiting=load.stores_waiting,
+            stores_waiting_bytes=load.stores_waiting_bytes,
+            stores_failed=load.stores_failed,
+            stores_oldest_s=load.stores_oldest_s,
+            stores_trouble=load.stores_trouble,
+            files_stored=load.files_stored,
+            bytes_stored=load.bytes_stored,
         )

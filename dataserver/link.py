@@ -29,7 +29,7 @@ import grpc
 
 from common.errors import PackhorseError
 from common.grpc_client import error_from_rpc, open_channel
-from dataserver import wire
+from dataserver import wire, wire_stores
 from dataserver.core import events, instructions
 from dataserver.orders import refusal
 from protos.packhorse.v1 import redirector_pb2 as pb
@@ -118,6 +118,7 @@ class Link:
             {
                 instructions.TellEnded: self._tell_ended,
                 instructions.TellEvicted: self._tell_evicted,
+                instructions.TellStores: self._tell_stores,
                 instructions.TellClaimEnded: self._tell_claim_ended,
                 instructions.JoinAnew: self._join_anew,
             }
@@ -203,6 +204,10 @@ class Link:
         # A question of an earlier stream is not waited for any more.
         if self._stream is not None:
             self._stream.answer(wire.evicted(told))
+
+    def _tell_stores(self, told: instructions.TellStores) -> None:
+        if self._stream is not None:
+            self._stream.answer(wire_stores.taken(told))
 
     def _tell_claim_ended(self, told: instructions.TellClaimEnded) -> None:
         # Without a stream, the next hello says nothing of it.

@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from dataserver import wire
+from dataserver import wire, wire_stores
 from dataserver.core import events, instructions
 from dataserver.core.failure import Failure, FailureKind
 from protos.packhorse.v1 import redirector_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from common.errors import PackhorseError
     from dataserver.archive import Archive
     from dataserver.catalogue import Catalogue
+    from dataserver.core.store_table import StoreStanding
     from dataserver.describing import Describer
     from dataserver.engine import Engine
     from dataserver.losses import Losses
@@ -28,6 +29,9 @@ EXAMINED_AT_A_TIME: Final = 500
 
 #: Files a purge plan names if nobody said how many.
 DEFAULT_PLAN_FILES: Final = 1_000
+
+#: Files on their way to the archive that are named if nobody said how many.
+DEFAULT_STORES: Final = 1_000
 
 
 class Orders:
@@ -79,6 +83,10 @@ class Orders:
                 self._note_uses(command.note_uses.lfns)
             case "check_replicas":
                 return self._losses.check(command.check_replicas.lfns)
+            case "tell_stores":
+                self._tell_stores(command.tell_stores, answer)
+            case "store_files":
+                self._store_files(command.store_files)
             case "make_purge_plan":
                 return self._plan(command.make_purge_plan, answer)
             case other:
@@ -114,6 +122,21 @@ class Orders:
             stats = await self._catalogue.stats(names, said.algorithm if wants_sums else None)
             answer(wire.replica_stats(said.query_id, stats, with_checksums=wants_sums))
         answer(wire.replica_stats(said.query_id, {}, last=True))
+
+    def _tell_stores(self, said: pb.TellStores, answer: Callable[[pb.NodeMessage], None]) -> None:
+        node, now_s = self._engine.node, self._engine.now_s()
+        standings: Sequence[StoreStanding | None]
+        if said.lfns:
+            standings = [node.stores.standing(lfn, now_s) for lfn in dict.fromkeys(said.lfns)]
+        else:
+            limit = said.limit or DEFAULT_STORES
+            standings = node.stores.standings(now_s, limit, failed_only=said.failed_only)
+        for piece in wire_stores.stores(said.query_id, [one for one in standings if one]):
+            answer(piece)
+
+    def _store_files(self, said: pb.StoreFiles) -> None:
+        lfns = tuple(said.lfns) or tuple(self._engine.node.stores.table.failed_names())
+        self._engine.post(events.StoresOrdered(said.query_id, lfns))
 
     def _note_uses(self, lfns: Iterable[str]) -> None:
         node, now_s = self._engine.node, self._engine.now_s()

@@ -15,11 +15,11 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from common.command import ErrorClass
 from common.errors import NameRefused, PackhorseError
 from dataserver import checksum as checksums
 from dataserver.archive import Presence
 from dataserver.catalogue import Entry
+from dataserver.command_failures import failure_of
 from dataserver.core import events, instructions
 from dataserver.core.failure import Failure, FailureKind
 from dataserver.disk import NotAFileError, Publication, is_no_space
@@ -28,7 +28,6 @@ from dataserver.threads import Batcher, finished
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from common.command import Failure as CommandFailure
     from dataserver.archive import Archive, Fetched
     from dataserver.catalogue import Catalogue
     from dataserver.checksum import Checksum
@@ -47,13 +46,6 @@ MOVED_AT_A_TIME = 256
 ROWS_AT_A_TIME = 256
 #: Directories made in one go.
 MADE_AT_A_TIME = 64
-
-_KINDS = {
-    ErrorClass.NOT_FOUND: FailureKind.NOT_FOUND,
-    ErrorClass.PERMANENT: FailureKind.PERMANENT,
-    ErrorClass.TRANSIENT: FailureKind.TRANSIENT,
-    ErrorClass.NO_SPACE: FailureKind.NO_SPACE,
-}
 
 
 class StepError(Exception):
@@ -192,7 +184,7 @@ class Recalls:
             await self._running.forget(recall_id)
         ran = _ran(fetched)
         if fetched.failure is not None:
-            raise StepError(_failure_of(fetched.failure), ran)
+            raise StepError(failure_of(fetched.failure), ran)
         return events.Copied(recall_id, fetched.size_bytes, ran)
 
     def _limit_bytes(self, order: instructions.Copy) -> int | None:
@@ -277,10 +269,6 @@ class Recalls:
 
 def _ran(fetched: Fetched) -> events.Ran:
     return events.Ran(fetched.duration_s, fetched.exit_code, fetched.output)
-
-
-def _failure_of(failure: CommandFailure) -> Failure:
-    return Failure(_KINDS[failure.error_class], failure.reason)
 
 
 def _failed(recall_id: str, error: Exception) -> events.StepFailed:

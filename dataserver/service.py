@@ -34,6 +34,7 @@ from dataserver.core.node import Node
 from dataserver.core.pool import Pool
 from dataserver.core.replica import Limits
 from dataserver.core.scrub import Scrub
+from dataserver.core.stores import StoreRules
 from dataserver.describing import Describer
 from dataserver.disk import PoolDisk
 from dataserver.doors.reading import ReadingDoor
@@ -46,12 +47,14 @@ from dataserver.inspection import Inspector
 from dataserver.leftovers import Running
 from dataserver.link import Link
 from dataserver.losses import Losses
+from dataserver.migratable import Migratable
 from dataserver.openers import Openers
 from dataserver.orders import Orders
 from dataserver.purger import Purger
 from dataserver.recalls import Recalls
 from dataserver.replicas import Replicas
 from dataserver.scrubber import Scrubber
+from dataserver.storing import Storing
 from dataserver.summing import Summing
 from dataserver.uploads import Uploads
 from dataserver.writable import Writable
@@ -178,6 +181,7 @@ class DataServerService:
         await asyncio.to_thread(disk.sweep_incoming)
         reconciled = await self._reconcile(disk, catalogue)
         engine = self._engine = self._make_engine(reconciled, archive)
+        await self._take_up_stores(engine, catalogue, reconciled)
         algorithm = None if config.checksum == "none" else config.checksum
         has_command = not isinstance(self._mss.stagecmd, str)
         recalls = Recalls(
@@ -201,8 +205,13 @@ class DataServerService:
             Orders(engine, archive, catalogue, describer, purger, losses),
         )
         replicas = Replicas(engine, disk, losses)
+        summing = Summing(engine, disk, catalogue, replicas)
+        storing = Storing(engine, archive, disk, catalogue, running, summing)
+        self._closing.push_async_callback(storing.stop)
         scrubber = await self._make_scrubber(engine, catalogue, replicas)
-        self._let_clients_write(engine, archive, disk, catalogue, replicas, link, algorithm)
+        self._let_clients_write(
+            engine, archive, disk, catalogue, replicas, link, summing, algorithm
+        )
         await self._open_door(ReadingDoor(engine, disk, catalogue, replicas, config.host))
         if config.serve is None:
             self._open_root_door(tasks, engine, disk, catalogue, replicas, link)
@@ -255,8 +264,40 @@ class DataServerService:
             # A mounted file system tells sizes only; there is no use in asking it for more.
             learns_checksums=self._mss.statcmd is not None,
             asks_purge_command=config.purgecmd is not None,
+            store_rules=self._store_rules(archive),
         )
         return Engine(node, self._clock, self.name)
+
+    def _store_rules(self, archive: Archive) -> StoreRules | None:
+        mss = self._mss
+        if not archive.can_store:
+            return None
+        return StoreRules(
+            self._config.store_slots,
+            mss.store_delay,
+            mss.store_backoff,
+            mss.store_backoff_max,
+            archive.can_examine,
+            Migratable(mss.migratable, mss.notmigratable).covers,
+        )
+
+    async def _take_up_stores(
+        self, engine: Engine, catalogue: Catalogue, reconciled: Reconciled
+    ) -> None:
+        """Goes on with what was to be stored when the server stopped.
+
+        What the archive may have of a file that was sent is for its storing to judge.
+        """
+        stores = engine.node.stores
+        if not stores.is_enabled:
+            return
+        stores.load(await catalogue.stores.found(), self._clock.now_s())
+        pool = engine.node.pool
+        reconciled.unarchived = [
+            one
+            for one in reconciled.unarchived
+            if (replica := pool.get(one.file.lfn)) is None or not replica.sent
+        ]
 
     async def _find_openers(self, disk: PoolDisk) -> Openers | None:
         """Who looks out for readers of a pool that another program serves."""
@@ -305,6 +346,7 @@ class DataServerService:
         catalogue: Catalogue,
         replicas: Replicas,
         link: Link,
+        summing: Summing,
         algorithm: str | None,
     ) -> None:
         """Makes what doors call for clients who write, rename and remove."""
@@ -313,7 +355,6 @@ class DataServerService:
             engine, disk, catalogue, replicas, claims, link, self._writable, algorithm
         )
         attributes = Attributes(engine, catalogue, self._writable)
-        summing = Summing(engine, disk, catalogue, replicas)
         self._changing = Changing(
             engine, disk, catalogue, replicas, link, self._writable, attributes, summing
         )

@@ -33,12 +33,14 @@ if TYPE_CHECKING:
         FileInfo,
         Location,
         NodeStatus,
+        NodeStores,
         Pinning,
         PurgePlan,
         Recall,
         SessionStatus,
         SiteStatus,
         StageRequest,
+        Storing,
     )
 
 _OPEN_ATTEMPTS = 3
@@ -223,6 +225,16 @@ class Site:
     def drain(self, node: str, *, undo: bool = False) -> DrainReport:
         """Gives a node no more recalls, or, with `undo`, does so again."""
         return self._portal.run(self._site.drain(node, undo=undo))
+
+    def stores(
+        self, node: str = "", *, failed_only: bool = False, limit: int = 0
+    ) -> list[NodeStores]:
+        """What nodes have to store in the archive, at most `limit` files of each."""
+        return self._portal.run(self._site.stores(node, failed_only=failed_only, limit=limit))
+
+    def store(self, names: Names = (), *, all_failed: bool = False) -> Storing:
+        """Has files stored in the archive now, or all that have failed for good."""
+        return self._portal.run(self._site.store(names, all_failed=all_failed))
 
     def forget(self, node: str) -> None:
         """Forgets a data server that is gone for good, or whose pool was replaced."""

@@ -32,12 +32,19 @@ from common.command.open_input import OpenInput
 from common.command.progress import as_note, json_object, note_of, progress_in
 from common.command.run import run_command
 from common.command.spec import CommandResult, CommandSpec, Cut
-from common.command.template import PLACEHOLDERS, check_template, fill_words, render_argv
+from common.command.template import (
+    PLACEHOLDERS,
+    STORE_PLACEHOLDERS,
+    check_template,
+    fill_words,
+    render_argv,
+)
 
 __all__ = [
     "EXIT_CODES",
     "PASSED_BY_DEFAULT",
     "PLACEHOLDERS",
+    "STORE_PLACEHOLDERS",
     "CommandResult",
     "CommandSpec",
     "Credentials",

@@ -51,7 +51,7 @@ def wait_until_group_is_gone(group: int) -> None:
     """Waits a moment for the members of a killed group; logs those that stay."""
     # The usual case costs one system call.
     if _exists(group):
-        _wait_until_none(lambda: _members(group), f"process group {group}")
+        _wait_until_none(lambda: members(group), f"process group {group}")
 
 
 def kill_marked(is_ours: Callable[[str], bool]) -> list[int]:
@@ -90,12 +90,12 @@ def kill_leftover(pid: int, start_time_s: float, owner: str) -> bool:
     their environment, where `kill_leftovers` finds nothing. A group whose leader
     is gone is the owner's if one of its members bears the owner's mark.
     """
-    members = _members(pid)
+    group = members(pid)
     try:
         ours = abs(start_time_of(pid) - start_time_s) <= START_TOLERANCE_S
     except psutil.NoSuchProcess:
-        ours = any(member in members and _is_of(mark, owner) for member, mark in _marks())
-    if not members or not ours:
+        ours = any(member in group and _is_of(mark, owner) for member, mark in _marks())
+    if not group or not ours:
         return False
     signal_group(pid, signal.SIGKILL)
     wait_until_group_is_gone(pid)
@@ -133,7 +133,7 @@ def _wait_until_none(find: Callable[[], list[int]], what: str) -> None:
         pause_s = min(0.1, pause_s * 2)
 
 
-def _members(group: int) -> list[int]:
+def members(group: int) -> list[int]:
     """The living processes of a group; zombies are only waiting for their parents."""
     return [pid for pid, state, its_group in _processes() if its_group == group and state != "Z"]
 

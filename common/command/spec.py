@@ -50,6 +50,8 @@ class CommandSpec:
     # With `watch`: killed when nothing there was written for this long, and nothing
     # was said that counts as progress.
     stall_s: float | None = None
+    # Without `watch`: killed when none of its processes has read or written for this long.
+    idle_s: float | None = None
     # No file it writes may be much larger: the kernel sees to that. With `watch`:
     # killed when a file there is larger at all.
     size_limit_bytes: int | None = None
@@ -61,6 +63,7 @@ class CommandSpec:
         assert self.argv, "a command has at least one word"
         assert "/" not in self.run_id
         assert self.watch is not None or self.stall_s is None
+        assert self.watch is None or self.idle_s is None
         assert not (self.stdin and self.stdin_fd is not None)
 
     @property
@@ -74,6 +77,7 @@ class Cut(Enum):
 
     DEADLINE = "deadline"
     STALL = "stall"
+    IDLE = "idle"
     OVERSIZE = "oversize"
 
 

@@ -21,6 +21,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from common import wording
+from common.command.activity import Activity
 from common.command.exit_codes import ErrorClass, Failure, explain_exit
 from common.command.growth import Growth
 from common.command.launch import launch, launch_failure
@@ -44,6 +45,8 @@ log = logging.getLogger(__name__)
 
 # How often the target is looked at, at least.
 LOOK_EVERY_S = 0.25
+# How often a command is looked at before it counts as idle.
+LOOKS_WHILE_IDLE = 20
 # What `poll` takes is bounded.
 LONGEST_SLEEP_S = 3600.0
 # A process stuck in the kernel (a dead file server) cannot be killed, and is not
@@ -82,6 +85,7 @@ class Supervisor:
         # When it last said something that counts as progress.
         self._spoke_s = self._started_s
         self._growth = Growth(spec.watch, self._started_s) if spec.watch else None
+        self._activity = Activity(self._started_s) if spec.idle_s is not None else None
         self._phase = Phase.RUNNING
         # When the next thing is due in this phase.
         self._due_s = self._next_look_s(self._started_s)
@@ -145,7 +149,7 @@ class Supervisor:
     def _do_what_is_due(self, pid: int, now_s: float) -> None:
         if self._phase is Phase.RUNNING:
             if now_s >= self._due_s:
-                self._look(now_s)
+                self._look(pid, now_s)
             if self._cancelled or self._cut:
                 signal_group(pid, signal.SIGTERM)
                 # A stopped process would never see the other signal.
@@ -166,10 +170,17 @@ class Supervisor:
             due_s = min(due_s, now_s + LOOK_EVERY_S)
             if self._spec.stall_s is not None:
                 due_s = min(due_s, self._moved_s(self._growth) + self._spec.stall_s)
+        if self._activity is not None and self._spec.idle_s is not None:
+            # Finding a group's processes costs a look at all there are.
+            due_s = min(due_s, now_s + max(LOOK_EVERY_S, self._spec.idle_s / LOOKS_WHILE_IDLE))
         return due_s
 
-    def _look(self, now_s: float) -> None:
+    def _look(self, pid: int, now_s: float) -> None:
         """Sees whether a limit was passed."""
+        if self._activity is not None and self._spec.idle_s is not None:
+            self._activity.look(pid, now_s)
+            if now_s >= self._activity.changed_s + self._spec.idle_s:
+                self._cut = self._cut or Cut.IDLE
         if self._growth is not None:
             self._look_at_target(self._growth, now_s)
             stall_s = self._spec.stall_s
@@ -244,6 +255,9 @@ class Supervisor:
             case Cut.STALL:
                 stall = write_duration(spec.stall_s or 0.0)
                 return ErrorClass.TRANSIENT, f"killed, for it wrote nothing for {stall}"
+            case Cut.IDLE:
+                idle = write_duration(spec.idle_s or 0.0)
+                return ErrorClass.TRANSIENT, f"killed, for it read and wrote nothing for {idle}"
             case Cut.OVERSIZE:
                 limit = wording.size(spec.size_limit_bytes or 0)
                 return ErrorClass.TRANSIENT, f"wrote more than the {limit} it may"

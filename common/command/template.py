@@ -1,7 +1,8 @@
 """Command templates: words with `{source}`, `{target}`, `{lfn}` and `{size}` in them.
 
 A template without any placeholder is a script written for XRootD's
-`oss.stagecmd`: it gets the remote and the local name as two more arguments.
+`oss.stagecmd`: it gets the remote and the local name as two more arguments. One that
+stores gets the local and the remote one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PLACEHOLDERS = ("source", "target", "lfn", "size")
+# What a command that stores a file may ask for as well.
+STORE_PLACEHOLDERS = (*PLACEHOLDERS, "checksum")
 # What a template without placeholders gets appended.
 APPENDED = ("source", "target")
 
@@ -22,7 +25,10 @@ _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 def check_template(template: Sequence[str], known: Sequence[str] = PLACEHOLDERS) -> frozenset[str]:
-    """The placeholders used. Raises `ConfigError` for what no command can be made of."""
+    """The placeholders used, of those `known`.
+
+    Raises `ConfigError` for what no command can be made of.
+    """
     if not template or not template[0]:
         raise ConfigError("the command is empty")
     used = set()
@@ -44,16 +50,21 @@ def check_template(template: Sequence[str], known: Sequence[str] = PLACEHOLDERS)
     return frozenset(used)
 
 
-def render_argv(template: Sequence[str], values: Mapping[str, str | int | None]) -> list[str]:
+def render_argv(
+    template: Sequence[str],
+    values: Mapping[str, str | int | None],
+    appended: Sequence[str] = APPENDED,
+) -> list[str]:
     """The words of one run.
 
-    `values` has an entry for every placeholder the template uses; None, as for a
-    size nobody knows, is written "0". One word stays one word, whatever is in
-    its values. Raises `ConfigError` for a bad template.
+    `values` has an entry for every placeholder the template may use; None, as for a
+    size nobody knows, is written "0". Those of `appended` follow a template that uses
+    none. One word stays one word, whatever is in its values. Raises `ConfigError` for a
+    bad template.
     """
     argv = fill_words(template, values)
-    if not check_template(template):
-        argv += [_written(values[name]) for name in APPENDED]
+    if not check_template(template, tuple(values)):
+        argv += [_written(values[name]) for name in appended]
     return argv
 
 

@@ -95,6 +95,10 @@ class DataServerConfig(Table):
         description="How many recalls it runs at a time: about as many as keep its disk and the "
         "archive's drives busy.",
     )
+    store_slots: PositiveCount = Field(
+        2,
+        description="How many files it stores in the archive at a time, beside its recalls.",
+    )
     purgecmd: Command | None = Field(
         None,
         description="A command that may rank, veto or add candidates before each purge: JSON lines "

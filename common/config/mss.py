@@ -1,4 +1,4 @@
-"""`[mss]`: the archive behind the site, and how files are brought from it."""
+"""`[mss]`: the archive behind the site, and how files are brought from it and stored in it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from pydantic import Field, model_validator
 
 from common.command import PASSED_BY_DEFAULT, Credentials, check_template
 from common.config.table import (
+    Export,
     FilesByVariable,
     ListCommand,
     PositiveCount,
     PositiveDuration,
     PositiveSize,
+    RemoveCommand,
     StageCommand,
     StatCommand,
+    StoreCommand,
     Table,
     VariablePattern,
 )
 from common.errors import NameRefused
-from common.names import NameRule
-from common.units import parse_duration, parse_size
+from common.names import NameRule, normalise_prefix
+from common.units import DurationS, parse_duration, parse_size
 
 
 class NameRuleConfig(Table):
@@ -98,6 +101,45 @@ class MssConfig(Table):
         "line of JSON for each entry. Without it only what is on disk is listed; with a built-in `stagecmd` "
         "the file system is asked. See `docs/stage-command.md`.",
     )
+    storecmd: StoreCommand | None = Field(
+        None,
+        description="The command that stores one file that was written to a pool: a list of words, or "
+        '`"builtin"` to copy to a mounted file system. `{source}` is the path in the pool, `{target}` the '
+        "archive's name, `{lfn}` the logical name, `{size}` the size in bytes, `{checksum}` "
+        "a checksum like `adler32:07a6c902`, nothing if none is known; a list without any of these gets "
+        "path and archive's name as two more words. Without it files that are written stay in "
+        "their pools, and are never purged. See `docs/writing.md`.",
+    )
+    removecmd: RemoveCommand | None = Field(
+        None,
+        description="The command that removes one file from the archive (`{source}`, the archive's name, "
+        'and `{lfn}`), or `"builtin"` for a mounted file system; a list without any of these gets the archive\'s '
+        "name as one more word. Without it clients can remove or replace nothing that is in the archive.",
+    )
+    migratable: list[Export] = Field(
+        [],
+        description="The directories whose files are stored in the archive when they were written. "
+        "Default: all.",
+    )
+    notmigratable: list[Export] = Field(
+        [],
+        description="Directories whose files are not stored, though they lie in migratable ones; of "
+        "two that lie in one another, the inner one decides. Their files stay in their "
+        "pools until they are removed.",
+    )
+    store_delay: DurationS = Field(
+        parse_duration("10m"),
+        description="How long a file that was written is left alone before it is stored, so that one that is "
+        "being written again and again is stored once.",
+    )
+    store_backoff: PositiveDuration = Field(
+        parse_duration("1m"),
+        description="The pause before a file that could not be stored is tried again; it doubles with "
+        "each time. While the archive fails, one file tries for all.",
+    )
+    store_backoff_max: PositiveDuration = Field(
+        parse_duration("1h"), description="The longest pause between two of these."
+    )
     names: list[NameRuleConfig] = Field(
         min_length=1,
         description="Rules from LFNs to archive names: each has `archive`, and `prefix` or `regex`.",
@@ -157,6 +199,15 @@ class MssConfig(Table):
     def credentials(self) -> Credentials:
         """What commands are handed over."""
         return Credentials(self.credential_files, self.credential_contents)
+
+    @model_validator(mode="after")
+    def _directories_differ(self) -> Self:
+        both = set(map(normalise_prefix, self.migratable)) & set(
+            map(normalise_prefix, self.notmigratable)
+        )
+        if both:
+            raise ValueError(f"{min(both)} is both migratable and notmigratable")
+        return self
 
     def name_rules(self) -> list[NameRule]:
         """The rules at work, in the order written."""

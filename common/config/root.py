@@ -20,7 +20,7 @@ class RootConfig(Table):
     writable: list[Export] = Field(
         [],
         description="The directories in which clients may write, rename and remove files. What is "
-        "written stays in its pool and is never purged while the archive does not have it.",
+        "written is never purged while the archive does not have it, see `docs/writing.md`.",
     )
     open_deadline: PositiveDuration = Field(
         parse_duration("6h"),

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Gt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
 
 from common.address import split_address
-from common.command.template import check_template
+from common.command.template import PLACEHOLDERS, STORE_PLACEHOLDERS, check_template
 from common.errors import ConfigError, NameRefused
 from common.names import normalise_prefix
 from common.units import DurationS, SizeBytes, Written
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Table(BaseModel):
@@ -94,27 +97,57 @@ def _argv(value: object) -> list[str]:
     return value
 
 
-def _placeholders(argv: list[str]) -> frozenset[str]:
+def _placeholders(argv: list[str], known: Sequence[str] = PLACEHOLDERS) -> frozenset[str]:
     try:
-        return check_template(argv)
+        return check_template(argv, known)
     except ConfigError as error:
         raise ValueError(error.message) from None
 
 
-def _stage_command(value: object) -> list[str] | str:
+def _argv_or_builtin(value: object) -> list[str]:
+    """An empty list stands for "builtin"."""
     if value == "builtin":
-        return "builtin"
+        return []
     if isinstance(value, str):
         raise ValueError(  # noqa: TRY004 (pydantic's way)
             f'{value!r} is neither "builtin" nor a list like ["cp", "{{source}}", "{{target}}"]'
         )
-    argv = _argv(value)
+    return _argv(value)
+
+
+def _stage_command(value: object) -> list[str] | str:
+    argv = _argv_or_builtin(value)
+    if not argv:
+        return "builtin"
     used = _placeholders(argv)
     # Without any placeholder it is an XRootD script, which gets both names appended.
     if used and "target" not in used:
         raise ValueError("the command has no {target}: it would not know where to put the file")
     if used and not used & {"source", "lfn"}:
         raise ValueError("the command has no {source} and no {lfn}: which file should it bring?")
+    return argv
+
+
+def _store_command(value: object) -> list[str] | str:
+    argv = _argv_or_builtin(value)
+    if not argv:
+        return "builtin"
+    used = _placeholders(argv, STORE_PLACEHOLDERS)
+    # Without any placeholder it gets the path and the archive's name appended.
+    if used and "source" not in used:
+        raise ValueError("the command has no {source}: which of the pool's files should it store?")
+    if used and not used & {"target", "lfn"}:
+        raise ValueError("the command has no {target} and no {lfn}: where should the file go?")
+    return argv
+
+
+def _remove_command(value: object) -> list[str] | str:
+    argv = _argv_or_builtin(value)
+    if not argv:
+        return "builtin"
+    # Without any placeholder it gets the archive's name appended.
+    if _placeholders(argv) - {"source", "lfn"}:
+        raise ValueError("the command can be given {source} and {lfn} only")
     return argv
 
 
@@ -178,5 +211,11 @@ VariablePattern = Annotated[str, Written("names"), PlainValidator(_variable_patt
 Variable = Annotated[str, PlainValidator(_variable)]
 #: Files, by the environment variables that are about them.
 FilesByVariable = Annotated[dict[Variable, AbsolutePath], Written("table: VARIABLE = path")]
+StoreCommand = Annotated[
+    list[str] | str, Written('list of words, or `"builtin"`'), PlainValidator(_store_command)
+]
+RemoveCommand = Annotated[
+    list[str] | str, Written('list of words, or `"builtin"`'), PlainValidator(_remove_command)
+]
 StatCommand = Annotated[list[str], Written("list of words"), PlainValidator(_stat_command)]
 ListCommand = Annotated[list[str], Written("list of words"), PlainValidator(_stat_command)]

@@ -13,19 +13,21 @@ from dataserver.archive.model import FetchOrder, beyond_asking
 from dataserver.archive.mounted import MountedArchive
 from dataserver.archive.mounted_lister import MountedLister
 from dataserver.archive.site_commands import SiteCommands
+from dataserver.archive.storing import remover_of, storer_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
+    from common.command import Failure
     from common.config.mss import MssConfig
     from common.names import NameMap
     from dataserver.archive.lister import ArchiveLister
-    from dataserver.archive.model import ArchiveFile, Fetched, Fetcher, Listing
+    from dataserver.archive.model import ArchiveFile, Fetched, Fetcher, Listing, ToStore
 
 
 class Archive:
-    """Asks the archive about files and fetches them, as `[mss]` says.
+    """Asks the archive about files, fetches, stores and removes them, as `[mss]` says.
 
     `owner` marks the processes of its commands, for `common.command.kill_leftovers`.
     `parallel_stats` is how many files are asked about, and directories listed by a
@@ -59,6 +61,8 @@ class Archive:
         if config.listcmd is not None:
             lister = ListCommand(config.listcmd, commands, parallel_stats)
         self._lister = Lister(names, lister)
+        self._storer = storer_of(config, names, commands)
+        self._remover = remover_of(config, names, commands)
 
     def _stage_command(
         self, config: MssConfig, command: Sequence[str], commands: SiteCommands, slots: int
@@ -88,6 +92,16 @@ class Archive:
     def can_examine(self) -> bool:
         """Whether the site has a way to tell what its archive holds."""
         return self._examiner is not None
+
+    @property
+    def can_store(self) -> bool:
+        """Whether the site has a way to bring files to its archive."""
+        return self._storer is not None
+
+    @property
+    def can_remove(self) -> bool:
+        """Whether the site has a way to remove files from its archive."""
+        return self._remover is not None
 
     async def examine(self, lfns: Sequence[str]) -> list[ArchiveFile]:
         """What the archive says of each file, in the order asked.
@@ -139,3 +153,22 @@ class Archive:
             on_note=on_note,
         )
         return await self._fetcher.fetch(order)
+
+    async def store(
+        self, file: ToStore, *, on_start: Callable[[int, float], None] | None = None
+    ) -> Fetched:
+        """Brings one file to the archive; only where `can_store`.
+
+        `on_start` is as for `fetch`. When the task is cancelled, nothing of the command is
+        left when CancelledError leaves here. Raises NameRefused for a name that no rule maps.
+        """
+        assert self._storer is not None
+        return await self._storer.store(file, on_start)
+
+    async def remove(self, lfn: str) -> Failure | None:
+        """Removes one file from the archive; only where `can_remove`.
+
+        Returns why it is there still, or NOT_FOUND if it was not there. Raises NameRefused.
+        """
+        assert self._remover is not None
+        return await self._remover.remove(lfn)

@@ -51,6 +51,11 @@ class Copy:
         self.bytes_done = 0
         self._stopped = False
 
+    @property
+    def what(self) -> str:
+        """What is being done."""
+        return f"copying {self.source}"
+
     def stop(self) -> None:
         """Makes `run` fail before its next slice."""
         self._stopped = True

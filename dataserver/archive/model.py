@@ -114,3 +114,19 @@ class Fetched:
     duration_s: float = 0.0
     exit_code: int | None = None
     output: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToStore:
+    """One file to be stored: where it lies, what it is, and what is known of it.
+
+    `again`: an earlier run may have left something in the archive, which is to be
+    overwritten, whatever it is.
+    """
+
+    lfn: str
+    path: Path
+    size_bytes: int
+    mtime_ns: int
+    checksum: Checksum | None = None
+    again: bool = False

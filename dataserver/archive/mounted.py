@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Final
 
 from common.command import ErrorClass, Failure
 from common.errors import NameRefused
-from common.units import format_duration
 from dataserver.archive.copier import Copy, CopyError, class_of, reason_of
 from dataserver.archive.daemon import DaemonThreads
 from dataserver.archive.model import ArchiveFile, Fetched, Presence, beyond_asking
+from dataserver.archive.watched import run_watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,10 +31,7 @@ if TYPE_CHECKING:
 STAT_LIMIT_S: Final = 60.0
 """An archive that answers nothing for that long is not waited for."""
 
-_LOOK_EVERY_S: Final = 0.5
-_STOPPING_S: Final = 5.0
-
-_threads: Final = DaemonThreads("archive")
+archive_threads: Final = DaemonThreads("archive")
 
 
 class MountedArchive:
@@ -53,7 +50,7 @@ class MountedArchive:
         found: list[ArchiveFile | None] = [None] * len(lfns)
         turns = iter(range(len(lfns)))
         threads = [
-            _threads.call(lambda: self._examine_in_turn(lfns, turns, found))
+            archive_threads.call(lambda: self._examine_in_turn(lfns, turns, found))
             for _ in range(min(self._parallel_stats, len(lfns)))
         ]
         try:
@@ -80,7 +77,9 @@ class MountedArchive:
         begun_s = time.monotonic()
         failure = None
         try:
-            await self._run(copy, order.on_progress)
+            await run_watched(
+                copy, archive_threads, self._deadline_s, self._stall_s, order.on_progress
+            )
         except CopyError as error:
             failure = error.failure
             if failure.error_class is ErrorClass.NOT_FOUND:
@@ -120,51 +119,13 @@ class MountedArchive:
 
     async def _believed(self, failure: Failure, rule: NameRule) -> Failure:
         """The failure, if the archive is in a state to be believed."""
-        looking = _threads.call(lambda: trouble_with(root_of(rule)))
+        looking = archive_threads.call(lambda: trouble_with(root_of(rule)))
         try:
             async with asyncio.timeout(STAT_LIMIT_S):
                 trouble = await looking
         except TimeoutError:
             trouble = f"the archive did not answer for {STAT_LIMIT_S:g} s"
         return Failure(ErrorClass.TRANSIENT, trouble) if trouble else failure
-
-    async def _run(self, copy: Copy, on_progress: Callable[[int], None] | None) -> None:
-        """Runs a copy in a thread until it ends or must end. Raises CopyError."""
-        running = _threads.call(copy.run)
-        try:
-            await self._watch(copy, running, on_progress)
-        except (CopyError, asyncio.CancelledError):
-            copy.stop()
-            await asyncio.wait([running], timeout=_STOPPING_S)
-            running.cancel()
-            raise
-        running.result()
-
-    async def _watch(
-        self,
-        copy: Copy,
-        running: asyncio.Future[None],
-        on_progress: Callable[[int], None] | None,
-    ) -> None:
-        """Returns when the copy has ended. Raises CopyError when it takes too long."""
-        begun_s = moved_s = time.monotonic()
-        bytes_done = 0
-        look_every_s = min(_LOOK_EVERY_S, self._deadline_s, self._stall_s)
-        while True:
-            await asyncio.wait([running], timeout=look_every_s)
-            if running.done():
-                return
-            now_s = time.monotonic()
-            if copy.bytes_done != bytes_done:
-                bytes_done, moved_s = copy.bytes_done, now_s
-                if on_progress is not None:
-                    on_progress(bytes_done)
-            if now_s - begun_s >= self._deadline_s:
-                reason = f"took longer than {format_duration(self._deadline_s)}"
-                raise CopyError(ErrorClass.TRANSIENT, f"copying {copy.source} {reason}")
-            if now_s - moved_s >= self._stall_s:
-                reason = f"made no progress for {format_duration(self._stall_s)}"
-                raise CopyError(ErrorClass.TRANSIENT, f"copying {copy.source} {reason}")
 
 
 async def wait_while_moving(

@@ -15,6 +15,7 @@ from dataserver.core.pins import PinTable
 from dataserver.core.replica import Mark, Replica, Standing
 from dataserver.core.shelves import Shelves
 from dataserver.core.space import Space
+from dataserver.core.unarchived import Unarchived
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -32,6 +33,7 @@ class Books:
         self.away = ""  # why nothing can be read or written here now; "" if it can
         self.groups = groups if groups is not None else Groups()
         self.shelves = Shelves()
+        self.unarchived = Unarchived()
         self.leaving_bytes = 0
         self.leaving_files = 0
         self.pinned_bytes = 0
@@ -209,6 +211,7 @@ class Books:
 
     def _count(self, replica: Replica) -> None:
         """Adds a replica to the sums over its uses, other than the idle ones."""
+        self.unarchived.join(replica)
         if replica.opens:
             self.open_files += 1
             self.open_bytes += replica.size_bytes
@@ -221,6 +224,7 @@ class Books:
     def _uncount(self, replica: Replica) -> None:
         """Takes a replica out of all sums but the used bytes."""
         self._leave_idle(replica)
+        self.unarchived.leave(replica)
         if replica.opens:
             self.open_files -= 1
             self.open_bytes -= replica.size_bytes
@@ -246,6 +250,8 @@ class Books:
         idle = [one for one in replicas if self._may_idle(one)]
         assert [one for one in replicas if one.idle] == idle
         self.shelves.check(idle)
+        self.unarchived.check(replicas)
+        assert not any(one.archived and one.sent for one in replicas)
         self.groups.check(
             (one.group, one.size_bytes) for one in replicas if one.standing is not Standing.LEAVING
         )

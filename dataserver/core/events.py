@@ -7,6 +7,7 @@ where nobody knows. Checksums are values the core passes on and never looks into
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -272,6 +273,66 @@ class RenameFailed:
     error: PackhorseError
 
 
+# --- storing what was written in the archive -----------------------------------
+
+
+class Likeness(Enum):
+    """How what the archive has under a name compares with the replica."""
+
+    SAME = "same"  # a checksum agrees, and the size
+    ALIKE = "alike"  # nothing that the archive tells speaks against it
+    OTHER = "other"  # another size or checksum
+    ABSENT = "absent"  # the archive has nothing of the name
+    UNKNOWN = "unknown"  # it could not be asked
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The archive was asked about a file; `why`: what it said, unless it has the same one."""
+
+    step_id: str
+    likeness: Likeness
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRan:
+    """The command that stores a file has ended; `failure` None: well."""
+
+    step_id: str
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedNoted:
+    """The catalogue knows that the archive has a file."""
+
+    step_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStepFailed:
+    """The step under way came to nothing, for reasons of this node's own."""
+
+    step_id: str
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStopped:
+    """After StopStore: no process of the step is left."""
+
+    step_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoresOrdered:
+    """Somebody wants files stored now; the answer bears `query_id`."""
+
+    query_id: int
+    lfns: tuple[str, ...]
+
+
 # --- replicas ---------------------------------------------------------------
 
 
@@ -361,6 +422,12 @@ Event = (
     | RenameOrdered
     | Renamed
     | RenameFailed
+    | Compared
+    | StoreRan
+    | ArchivedNoted
+    | StoreStepFailed
+    | StoreStopped
+    | StoresOrdered
     | Checked
     | Lost
     | Removed

@@ -165,6 +165,59 @@ class TellChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class CompareWithArchive:
+    """Ask the archive what it has of a file → Compared or StoreStepFailed."""
+
+    step_id: str
+    lfn: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunStore:
+    """Note that the file is sent, then run the command → StoreRan.
+
+    `again`: an earlier run may have left something in the archive, to be overwritten.
+    """
+
+    step_id: str
+    lfn: str
+    again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NoteArchived:
+    """Tell the catalogue that the archive has the file → ArchivedNoted or StoreStepFailed."""
+
+    step_id: str
+    lfn: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopStore:
+    """End the step under way and leave no process of it → StoreStopped, and nothing else."""
+
+    step_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoteStore:
+    """Tell the catalogue how the storing of a file stands; `failure` "": none for good."""
+
+    lfn: str
+    sent: bool
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TellStores:
+    """Answer StoresOrdered: which files are stored now, and why the others are not."""
+
+    query_id: int
+    taken: tuple[str, ...]
+    refused: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveFiles:
     """Unlink replicas and their catalogue rows → Removed.
 
@@ -229,6 +282,12 @@ Instruction = (
     | EndUpload
     | MoveFile
     | TellChanged
+    | CompareWithArchive
+    | RunStore
+    | NoteArchived
+    | StopStore
+    | NoteStore
+    | TellStores
     | RemoveFiles
     | SetApart
     | AskPurgeCommand

@@ -18,18 +18,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from common import wording
 from common.errors import Refused
 from dataserver.core import events, reasons, refusals
 from dataserver.core.busy import BusyNames
 from dataserver.core.changes import ChangeLog
 from dataserver.core.failure import Failure, FailureKind
-from dataserver.core.instructions import JoinAnew
+from dataserver.core.instructions import JoinAnew, TellStores
 from dataserver.core.purge import Advice, plan
 from dataserver.core.removals import Removals
 from dataserver.core.renames import Renames
 from dataserver.core.replica import Standing
 from dataserver.core.room import Room
 from dataserver.core.staging import Staging
+from dataserver.core.stores import Stores
 from dataserver.core.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from dataserver.core.instructions import AskPurgeCommand, Instruction
     from dataserver.core.pool import Pool
     from dataserver.core.purge import Plan
+    from dataserver.core.stores import StoreRules
 
 #: Own recalls are ended when this share of the lease has passed without contact.
 LEASE_SHARE = 0.8
@@ -64,6 +67,15 @@ class Load:
     files_purged: int
     bytes_purged: int
     quota_bytes: int
+    unarchived_files: int
+    unarchived_bytes: int
+    stores_waiting: int
+    stores_waiting_bytes: int
+    stores_failed: int
+    stores_oldest_s: float
+    stores_trouble: str
+    files_stored: int
+    bytes_stored: int
 
 
 class Node:
@@ -77,9 +89,11 @@ class Node:
         examines: bool,
         learns_checksums: bool = True,
         asks_purge_command: bool = False,
+        store_rules: StoreRules | None = None,
     ) -> None:
         """`examines`: whether the archive can be asked about files before their recalls,
-        `learns_checksums`: and may tell a checksum besides the size.
+        `learns_checksums`: and may tell a checksum besides the size. Without
+        `store_rules` what clients write is not stored in it.
         """
         self.pool = pool
         self.changes = ChangeLog()
@@ -102,14 +116,16 @@ class Node:
         )
         self.uploads = Uploads(pool, self.changes, self.removals, self._room, self._busy, self._out)
         self.renames = Renames(pool, self.changes, self._busy, self._out)
+        self.stores = Stores(pool, self._busy, self._out, store_rules)
         self._lease_s: float | None = None
         self._contact_s = 0.0
         self._retry_at_s = 0.0
-        staging, removals, uploads, renames = (
+        staging, removals, uploads, renames, stores = (
             self.staging,
             self.removals,
             self.uploads,
             self.renames,
+            self.stores,
         )
         self._handlers: Mapping[type, Callable[[Any, float], None]] = {
             events.Welcomed: self._welcomed,
@@ -139,6 +155,12 @@ class Node:
             events.RenameOrdered: lambda event, _: renames.order(event),
             events.Renamed: lambda event, _: renames.renamed(event),
             events.RenameFailed: lambda event, _: renames.failed(event),
+            events.Compared: stores.compared,
+            events.StoreRan: stores.ran,
+            events.ArchivedNoted: stores.noted,
+            events.StoreStepFailed: stores.step_failed,
+            events.StoreStopped: stores.stopped,
+            events.StoresOrdered: self._stores_ordered,
             events.Checked: self._checked,
             events.Lost: self._lost,
             events.Removed: lambda event, _: removals.removed(event),
@@ -163,6 +185,8 @@ class Node:
         """Grants room that has become free, and starts what has a slot."""
         self._room.grant(now_s)
         self.staging.start(now_s)
+        self.stores.follow(now_s)
+        self.stores.start(now_s)
 
     # --- for doors ----------------------------------------------------------
 
@@ -192,8 +216,13 @@ class Node:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no recall, no upload and no rename is under way."""
-        return self.staging.is_empty and self.uploads.is_empty and self.renames.is_empty
+        """Whether no recall, upload or rename is under way, and nothing is being stored."""
+        return (
+            self.staging.is_empty
+            and self.uploads.is_empty
+            and self.renames.is_empty
+            and self.stores.is_idle
+        )
 
     def load(self, now_s: float) -> Load:
         """The node's figures now."""
@@ -214,7 +243,24 @@ class Node:
             files_purged=self.removals.files_purged,
             bytes_purged=self.removals.bytes_purged,
             quota_bytes=pool.limits.quota_bytes,
+            unarchived_files=len(pool.unarchived),
+            unarchived_bytes=pool.unarchived.size_bytes,
+            stores_waiting=len(self.stores.table),
+            stores_waiting_bytes=self.stores.table.size_bytes,
+            stores_failed=self.stores.table.failed_files,
+            stores_oldest_s=self.stores.table.oldest_s(now_s),
+            stores_trouble=self._stores_trouble(now_s),
+            files_stored=self.stores.files_stored,
+            bytes_stored=self.stores.bytes_stored,
         )
+
+    def _stores_trouble(self, now_s: float) -> str:
+        """Why the archive takes no files, with the time for which it has not; "" if it does."""
+        trouble = self.stores.trouble()
+        if trouble is None:
+            return ""
+        since_s, why = trouble
+        return f"the archive has taken nothing for {wording.duration(now_s - since_s)}: {why}"
 
     def purge_question(self, target_bytes: int) -> AskPurgeCommand:
         """What the purge command would be asked before a plan for this target."""
@@ -266,6 +312,17 @@ class Node:
         self.staging.close(now_s)
         self.uploads.close(now_s)
         self.renames.close()
+        self.stores.close(now_s)
+
+    def _stores_ordered(self, event: events.StoresOrdered, now_s: float) -> None:
+        answers = {lfn: self.stores.again(lfn, now_s) for lfn in event.lfns}
+        self._out.append(
+            TellStores(
+                event.query_id,
+                tuple(lfn for lfn, refusal in answers.items() if refusal is None),
+                tuple((lfn, refusal) for lfn, refusal in answers.items() if refusal is not None),
+            )
+        )
 
     # --- replicas and time --------------------------------------------------
 
@@ -274,8 +331,13 @@ class Node:
         if replica is not None and replica.standing is Standing.UNCHECKED:
             self.pool.settle(event.lfn, archived=event.archived)
             self.changes.enter(event.lfn, replica.size_bytes)
-        elif event.archived and not self.is_moving(event.lfn):
+        elif event.archived and not self.is_moving(event.lfn) and not self._is_sent(event.lfn):
             self.pool.archive(event.lfn)
+
+    def _is_sent(self, lfn: str) -> bool:
+        """Whether the archive may have a part of a file, so that only its storing can tell."""
+        replica = self.pool.get(lfn)
+        return replica is not None and replica.sent
 
     def _lost(self, event: events.Lost, _now_s: float) -> None:
         """What was found missing or damaged; what is just being moved is found anew."""
@@ -317,6 +379,7 @@ class Node:
         self.uploads.check()
         self.renames.check()
         self.removals.check()
+        self.stores.check()
         assert not self._out
 
 

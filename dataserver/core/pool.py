@@ -51,14 +51,28 @@ class Pool(Books):
         assert replica.standing is Standing.UNCHECKED, (lfn, replica.standing)
         replica.standing = Standing.HELD
         replica.archived = archived
+        replica.sent = replica.sent and not archived
+        self.unarchived.join(replica)
         self._join_idle(replica)
 
     def archive(self, lfn: str) -> None:
         """Notes that the archive has the file: its replica here may go."""
         replica = self._replicas.get(lfn)
         if replica is not None:
+            self.unarchived.leave(replica)
             replica.archived = True
+            replica.sent = False
             self._join_idle(replica)
+
+    def unarchive(self, lfn: str) -> None:
+        """Notes that the archive's copy is being removed: the one here may be the last."""
+        replica = self._replicas[lfn]
+        assert replica.standing is Standing.HELD, (lfn, replica.standing)
+        self._leave_idle(replica)
+        self.unarchived.leave(replica)
+        replica.archived = False
+        replica.sent = True
+        self.unarchived.join(replica)
 
     def reserve(self, holder: str, size_bytes: int) -> bool:
         """Sets room for one file aside for a recall or an upload, if there is room."""

@@ -68,4 +68,6 @@ def bound(replica: Replica) -> Refused | None:
         )
     if replica.archived:
         return Refused(f"{lfn} is in the archive: its copy here cannot be changed")
+    if replica.sent:
+        return Refused(f"{lfn} is being stored in the archive: it cannot be changed any more")
     return None

@@ -57,7 +57,17 @@ class Mark(Enum):
 class Replica:
     """One verified copy of a file in this pool."""
 
-    __slots__ = ("archived", "group", "mark", "opens", "place", "shelf", "size_bytes", "standing")
+    __slots__ = (
+        "archived",
+        "group",
+        "mark",
+        "opens",
+        "place",
+        "sent",
+        "shelf",
+        "size_bytes",
+        "standing",
+    )
 
     def __init__(
         self, size_bytes: int, place: Place, standing: Standing, archived: bool, group: str = ""
@@ -67,6 +77,8 @@ class Replica:
         self.place = place
         self.standing = standing
         self.archived = archived
+        #: Not known to be archived, but the archive may have it, or a part of it.
+        self.sent = False
         self.group = group
         self.mark: Mark | None = None
         self.opens = 0

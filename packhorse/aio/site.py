@@ -28,12 +28,14 @@ from packhorse.values import (
     FileEvent,
     FileInfo,
     Location,
+    NodeStores,
     Pinning,
     PurgePlan,
     Recall,
     Refusal,
     SiteStatus,
     StageRequest,
+    Storing,
 )
 from packhorse.values.files import locations_of
 from protos.packhorse.v1 import redirector_pb2 as pb
@@ -289,8 +291,30 @@ class AsyncSite:
 
     async def drain(self, node: str, *, undo: bool = False) -> DrainReport:
         """Gives a node no more recalls, or, with `undo`, does so again."""
-        request = pb.DrainRequest(node=node, undo=undo)
-        return DrainReport((await call(self._cluster.Drain(request), self._peer)).recalls_left)
+        reply = await call(self._cluster.Drain(pb.DrainRequest(node=node, undo=undo)), self._peer)
+        return DrainReport(reply.recalls_left, reply.unarchived_files, reply.unarchived_bytes)
+
+    async def stores(
+        self, node: str = "", *, failed_only: bool = False, limit: int = 0
+    ) -> list[NodeStores]:
+        """What nodes have to store in the archive, at most `limit` files of each."""
+        request = pb.ListStoresRequest(node=node, failed_only=failed_only, limit=limit)
+        reply = await call(self._cluster.ListStores(request), self._peer)
+        return [NodeStores.of(one) for one in reply.nodes]
+
+    async def store(self, names: Names = (), *, all_failed: bool = False) -> Storing:
+        """Has files stored in the archive now, or all that have failed for good."""
+        lfns = lfns_of(names)
+        if bool(lfns) == all_failed:
+            raise UsageError("nothing to store: name files, or ask for all that have failed")
+        taken: list[str] = []
+        refused: list[Refusal] = []
+        for piece in name_batches(lfns) if lfns else [[]]:
+            request = pb.StoreNowRequest(lfns=piece)
+            reply = await call(self._cluster.StoreNow(request), self._peer)
+            taken += reply.taken
+            refused += [Refusal(row.lfn, row.reason) for row in reply.refused]
+        return Storing(tuple(taken), tuple(refused))
 
     async def forget(self, node: str) -> None:
         """Forgets a data server that is gone for good, or whose pool was replaced.

@@ -55,13 +55,21 @@ def drain(
     as_json: JsonOption = False,
 ) -> None:
     """Give a data server no more recalls; it goes on serving what it holds."""
+    from common import wording
+
     report = with_site(config, redirector, lambda site: site.drain(node, undo=undo))
     if as_json:
-        say_json({"node": node, "draining": not undo, "recalls_left": report.recalls_left})
+        say_json({"node": node, "draining": not undo, **report._asdict()})
     elif undo:
         say(f"{node} gets recalls again")
     else:
         say(f"{node} is draining; {counted(report.recalls_left, 'recall')} left to finish")
+        if report.unarchived_files:
+            files = counted(report.unarchived_files, "file")
+            say(
+                f"only it has {files} ({wording.size(report.unarchived_bytes)}) that the archive "
+                "has not: leave it running until they are stored, see packhorse stores"
+            )
 
 
 def forget(
@@ -141,8 +149,31 @@ def _say_status(found: SiteStatus) -> None:
         f"{found.recalls_done} done, {found.recalls_failed} failed"
     )
     say(f"requests     {found.requests_active} active")
+    _say_stores(found.nodes)
     for line in found.stuck:
         say(f"stuck        {line}")
+
+
+def _say_stores(nodes: tuple[NodeStatus, ...]) -> None:
+    """What the archive does not have yet, if there is anything."""
+    from common import wording
+    from common.units import format_duration
+
+    loads = [node.load for node in nodes if node.load.unarchived_files]
+    if not loads:
+        return
+    waiting = sum(load.stores_waiting for load in loads)
+    kept = sum(load.unarchived_files for load in loads) - waiting
+    size = wording.size(sum(load.stores_waiting_bytes for load in loads))
+    oldest = format_duration(max(load.stores_oldest_s for load in loads))
+    parts = [f"{counted(waiting, 'file')} ({size}) to store in the archive"]
+    if waiting:
+        parts.append(f"the oldest written {oldest} ago")
+    if failed := sum(load.stores_failed for load in loads):
+        parts.append(f"{failed} failed for good")
+    if kept:
+        parts.append(f"{counted(kept, 'other')} kept in the pools only")
+    say(f"stores       {', '.join(parts)}")
 
 
 def _say_nodes(found: tuple[NodeStatus, ...]) -> None:

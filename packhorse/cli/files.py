@@ -204,6 +204,8 @@ def _say_explanation(found: Explanation) -> None:
         say(f"in the archive: {found.archive_name}")
     for replica in found.replicas:
         say(f"replica on {replica.node}, {wording.size(replica.size_bytes)}")
+    for standing in found.stores:
+        say(standing)
     for pinned in found.pins:
         reason = f": {pinned.reason}" if pinned.reason else ""
         say(f"pinned by {pinned.owner} for {format_duration(pinned.expires_in_s)}{reason}")

@@ -27,6 +27,7 @@ from packhorse.cli import (
     servers,
     sessions,
     staging,
+    storing,
 )
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def build() -> typer.Typer:
         cluster,
         files,
         staging,
+        storing,
         datasets,
         processing,
         sessions,

@@ -55,6 +55,7 @@ from packhorse.values.sessions import (
     SessionState,
     SessionStatus,
 )
+from packhorse.values.storing import NodeStores, StoredFile, Storing
 
 __all__ = [
     "Checksum",
@@ -77,6 +78,7 @@ __all__ = [
     "NodeLoad",
     "NodeState",
     "NodeStatus",
+    "NodeStores",
     "PacketRecord",
     "Pin",
     "Pinning",
@@ -93,6 +95,8 @@ __all__ = [
     "SiteStatus",
     "StageProgress",
     "StageRequest",
+    "StoredFile",
+    "Storing",
     "StoryLine",
     "Table",
 ]

@@ -43,6 +43,15 @@ class NodeLoad:
     files_purged: int
     bytes_purged: int
     trouble: str  # why it should get no recalls; "" if it is well
+    unarchived_files: int = 0  # what it alone has, for it is not in the archive
+    unarchived_bytes: int = 0
+    stores_waiting: int = 0  # of these, what is to be stored there
+    stores_waiting_bytes: int = 0
+    stores_failed: int = 0  # of those, what has failed for good
+    stores_oldest_s: float = 0.0  # for how long the first of them has waited
+    stores_trouble: str = ""  # why the archive takes nothing; "" if it does
+    files_stored: int = 0  # since it started
+    bytes_stored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +110,14 @@ class SiteStatus:
 
 
 class DrainReport(NamedTuple):
-    """How many recalls a draining node still has to finish."""
+    """What a draining node still has to finish, and what only it has.
+
+    That is what is not in the archive: files, and bytes.
+    """
 
     recalls_left: int
+    unarchived_files: int = 0
+    unarchived_bytes: int = 0
 
 
 class PurgeVerdict(NamedTuple):

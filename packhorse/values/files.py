@@ -227,6 +227,7 @@ class Explanation:
     request_ids: tuple[str, ...]
     story: tuple[StoryLine, ...]
     next: str
+    stores: tuple[str, ...] = ()  # of replicas that are not archived: how that stands, a line each
 
     @classmethod
     def of(cls, lfn: str, message: redirector_pb2.ExplainReply) -> Explanation:
@@ -240,4 +241,5 @@ class Explanation:
             pins=tuple(Pin(pin.owner, pin.expires_in_s, pin.reason) for pin in message.pins),
             request_ids=tuple(message.request_ids),
             story=tuple(StoryLine(line.unix_s, line.text) for line in message.story),
+            stores=tuple(message.stores),
         )

@@ -86,6 +86,7 @@ class Explaining:
         awaited = books.nodes.awaited(now_s)
         lines = [self._hold_off(awaited, now_s)] if awaited and books.recalls.queue else []
         lines += [line for node in books.nodes if (line := self._node_trouble(node, now_s))]
+        lines += [line for node in books.nodes if (line := _stores_trouble(node))]
         limit_s = books.settings.stuck_after_s
         for recall in books.recalls.runs():
             assert recall.node is not None
@@ -162,3 +163,15 @@ class Explaining:
             rest = wording.duration(node.resting_until_s - now_s)
             return f"node {node.name}: failed {failures} in a row, rests for {rest}"
         return ""
+
+
+def _stores_trouble(node: Node) -> str:
+    """Why files on a node do not come into the archive; "" if they do, or there are none."""
+    load = node.load
+    if load.stores_trouble:
+        files = wording.count(load.stores_waiting, "file")
+        return f"node {node.name}: {files} wait to be stored: {load.stores_trouble}"
+    if load.stores_failed:
+        files = wording.count(load.stores_failed, "file")
+        return f"node {node.name}: {files} cannot be stored, see packhorse stores --failed"
+    return ""

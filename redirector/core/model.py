@@ -66,6 +66,15 @@ class NodeLoad:
     files_purged: int = 0
     bytes_purged: int = 0
     trouble: str = ""
+    unarchived_files: int = 0
+    unarchived_bytes: int = 0
+    stores_waiting: int = 0
+    stores_waiting_bytes: int = 0
+    stores_failed: int = 0
+    stores_oldest_s: float = 0.0
+    stores_trouble: str = ""
+    files_stored: int = 0
+    bytes_stored: int = 0
 
 
 class RunningRecall(NamedTuple):

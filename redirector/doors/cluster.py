@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from common.address import split_address
 from common.errors import PackhorseError, UsageError
 from common.grpc_server import INTERNAL_ERROR
-from common.names import normalise
+from common.names import normalise, normalise_all
 from protos.packhorse.v1 import redirector_pb2 as pb
 from protos.packhorse.v1 import redirector_pb2_grpc as pb_grpc
 from redirector.core.events import ClaimAsked, DrainAsked, ForgetAsked, NodeLost
@@ -21,7 +21,7 @@ from redirector.wire import nodes as wire
 from redirector.wire.values import address_message, required
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from redirector.core.events import Event
     from redirector.core.figures import NodeFigures
@@ -37,6 +37,7 @@ HELLO_TIMEOUT_S = 10.0
 ANNOUNCE_S = 5.0
 DEFAULT_RECALLS = 10_000
 DEFAULT_PURGE_ROWS = 1_000
+DEFAULT_STORES = 1_000
 
 
 class ClusterDoor(pb_grpc.ClusterServicer):
@@ -127,7 +128,36 @@ class ClusterDoor(pb_grpc.ClusterServicer):
         node = required("Drain: node", request.node)
         answer = await self._runner.ask(DrainAsked(node, undo=request.undo))
         assert isinstance(answer, AnswerDrain)
-        return pb.DrainReply(recalls_left=answer.recalls_left)
+        load = self._runner.head.node(node, self._runner.now_s()).load
+        return pb.DrainReply(
+            recalls_left=answer.recalls_left,
+            unarchived_files=load.unarchived_files,
+            unarchived_bytes=load.unarchived_bytes,
+        )
+
+    async def ListStores(
+        self, request: pb.ListStoresRequest, context: object
+    ) -> pb.ListStoresReply:
+        """Asks nodes what they have to store in the archive."""
+        nodes = self._nodes_named(request.node)
+        limit = request.limit or DEFAULT_STORES
+        found = await asyncio.gather(
+            *(
+                self._questions.stores(node, limit, failed_only=request.failed_only)
+                for node in nodes
+            )
+        )
+        return pb.ListStoresReply(nodes=found)
+
+    async def StoreNow(self, request: pb.StoreNowRequest, context: object) -> pb.StoreNowReply:
+        """Has files stored in the archive now."""
+        storing = await self._questions.store_now(normalise_all(list(request.lfns)))
+        return pb.StoreNowReply(
+            taken=storing.taken,
+            refused=[
+                pb.EvictReply.Refusal(lfn=lfn, reason=reason) for lfn, reason in storing.refused
+            ],
+        )
 
     async def Forget(self, request: pb.ForgetRequest, context: object) -> pb.ForgetReply:
         """Forgets a node that is gone for good."""
@@ -136,9 +166,7 @@ class ClusterDoor(pb_grpc.ClusterServicer):
 
     async def PlanPurge(self, request: pb.PlanPurgeRequest, context: object) -> pb.PlanPurgeReply:
         """Asks nodes what their next purge would take."""
-        now_s = self._runner.now_s()
-        head = self._runner.head
-        nodes = [head.node(request.node, now_s)] if request.node else head.nodes(now_s)
+        nodes = self._nodes_named(request.node)
         limit = request.limit or DEFAULT_PURGE_ROWS
         plans = await asyncio.gather(
             *(self._questions.purge_plan(node, request.target_bytes, limit) for node in nodes)
@@ -174,6 +202,11 @@ class ClusterDoor(pb_grpc.ClusterServicer):
             link.answered(event)
         else:
             self._runner.tell(event)
+
+    def _nodes_named(self, name: str) -> Sequence[NodeFigures]:
+        """The node of this name, or all for "". Raises NotFound."""
+        head, now_s = self._runner.head, self._runner.now_s()
+        return [head.node(name, now_s)] if name else head.nodes(now_s)
 
     def _packetizers_at(self, now_s: float) -> list[str]:
         self._packetizers = {

@@ -207,7 +207,8 @@ class FilesDoor(pb_grpc.FilesServicer):
             # Exported, but no rule says what the archive calls it.
             archive_name = ""
         explanation = self._runner.head.explain(lfn, self._runner.now_s())
-        return wire.explain_reply(explanation, archive_name)
+        stores = await self._questions.store_lines(lfn)
+        return wire.explain_reply(explanation, archive_name, stores)
 
     def _checked(self, what: str, lfns: Sequence[str]) -> Sequence[str]:
         if len(lfns) > MAX_NAMES:

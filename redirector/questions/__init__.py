@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from redirector.questions.archive import ArchiveListing, ArchiveQuestions
 from redirector.questions.replicas import Description, Eviction, ReplicaQuestions
+from redirector.questions.stores import StoreQuestions, Storing
 
-__all__ = ["ArchiveListing", "Description", "Eviction", "Questions"]
+__all__ = ["ArchiveListing", "Description", "Eviction", "Questions", "Storing"]
 
 
-class Questions(ReplicaQuestions, ArchiveQuestions):
+class Questions(ReplicaQuestions, ArchiveQuestions, StoreQuestions):
     """Asks the nodes that the head knows, over their links."""

@@ -9,7 +9,7 @@ from redirector.core.states import FileState, RequestFileState
 from redirector.wire.values import address_message, state_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from redirector.core.figures import (
         Explanation,
@@ -97,8 +97,10 @@ def request_message(figures: RequestFigures, files: Iterable[RequestFile] = ()) 
     )
 
 
-def explain_reply(explanation: Explanation, archive_name: str) -> pb.ExplainReply:
-    """The story of a file."""
+def explain_reply(
+    explanation: Explanation, archive_name: str, stores: Sequence[str]
+) -> pb.ExplainReply:
+    """The story of a file; `stores` are lines about replicas that are not archived yet."""
     return pb.ExplainReply(
         state=state_value(explanation.state),
         replicas=[
@@ -115,6 +117,7 @@ def explain_reply(explanation: Explanation, archive_name: str) -> pb.ExplainRepl
         story=[pb.StoryLine(unix_s=line.unix_s, text=line.text) for line in explanation.story],
         next=explanation.next,
         archive_name=archive_name,
+        stores=stores,
     )
 
 

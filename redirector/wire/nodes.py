@@ -40,8 +40,19 @@ ANSWERS = (
     pb.ReplicaStats,
     pb.PurgePlan,
     pb.Evicted,
+    pb.Stores,
+    pb.StoresTaken,
 )
-Answer = pb.Described | pb.Examined | pb.Listed | pb.ReplicaStats | pb.PurgePlan | pb.Evicted
+Answer = (
+    pb.Described
+    | pb.Examined
+    | pb.Listed
+    | pb.ReplicaStats
+    | pb.PurgePlan
+    | pb.Evicted
+    | pb.Stores
+    | pb.StoresTaken
+)
 
 
 def hello(message: pb.NodeMessage, connection: int) -> events.NodeHello:
@@ -115,6 +126,10 @@ def event(message: pb.NodeMessage, connection: int) -> events.Event | Answer:
             return message.listed
         case "replica_stats":
             return message.replica_stats
+        case "stores":
+            return message.stores
+        case "stores_taken":
+            return message.stores_taken
         case "hello":
             raise UsageError("a data server says Hello once a stream")
         case _:
@@ -185,6 +200,15 @@ def load_message(load: NodeLoad, quota_bytes: int) -> pb.Heartbeat:
         bytes_purged=load.bytes_purged,
         trouble=load.trouble,
         quota_bytes=quota_bytes,
+        unarchived_files=load.unarchived_files,
+        unarchived_bytes=load.unarchived_bytes,
+        stores_waiting=load.stores_waiting,
+        stores_waiting_bytes=load.stores_waiting_bytes,
+        stores_failed=load.stores_failed,
+        stores_oldest_s=load.stores_oldest_s,
+        stores_trouble=load.stores_trouble,
+        files_stored=load.files_stored,
+        bytes_stored=load.bytes_stored,
     )
 
 
@@ -207,6 +231,15 @@ def _heartbeat(said: pb.Heartbeat, connection: int) -> events.NodeHeartbeat:
             files_purged=said.files_purged,
             bytes_purged=said.bytes_purged,
             trouble=said.trouble,
+            unarchived_files=said.unarchived_files,
+            unarchived_bytes=said.unarchived_bytes,
+            stores_waiting=said.stores_waiting,
+            stores_waiting_bytes=said.stores_waiting_bytes,
+            stores_failed=said.stores_failed,
+            stores_oldest_s=checked_number("Heartbeat: stores_oldest_s", said.stores_oldest_s),
+            stores_trouble=said.stores_trouble,
+            files_stored=said.files_stored,
+            bytes_stored=said.bytes_stored,
         ),
         quota_bytes=said.quota_bytes,
         number=said.number,

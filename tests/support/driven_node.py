@@ -12,6 +12,7 @@ from dataserver.core.replica import Found, Limits
 if TYPE_CHECKING:
     from dataserver.core.events import Event
     from dataserver.core.instructions import Instruction
+    from dataserver.core.stores import StoreRules
 
 Kind = TypeVar("Kind")
 
@@ -28,10 +29,17 @@ class Driven:
         examines: bool = False,
         asks: bool = False,
         found: list[Found] | None = None,
+        store_rules: StoreRules | None = None,
     ) -> None:
         pool = Pool(Limits.of(quota_bytes, max_files, 0.9, 0.5))
         pool.load(found or [])
-        self.node = Node(pool, slots=slots, examines=examines, asks_purge_command=asks)
+        self.node = Node(
+            pool,
+            slots=slots,
+            examines=examines,
+            asks_purge_command=asks,
+            store_rules=store_rules,
+        )
         self.now_s = 1000.0
 
     def __call__(self, event: Event) -> list[Instruction]:

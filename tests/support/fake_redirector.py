@@ -73,7 +73,9 @@ class JoinedNode:
                 | "listed"
                 | "replica_stats"
                 | "purge_plan"
-                | "evicted" as kind
+                | "evicted"
+                | "stores"
+                | "stores_taken" as kind
             ):
                 answer = getattr(message, kind)
                 self.answers[answer.query_id].append(answer)

@@ -850,6 +850,7 @@ class ExplainReply(_message.Message):
     STORY_FIELD_NUMBER: _builtins.int
     NEXT_FIELD_NUMBER: _builtins.int
     ARCHIVE_NAME_FIELD_NUMBER: _builtins.int
+    STORES_FIELD_NUMBER: _builtins.int
     state: _types_pb2.FileState.ValueType
     next: _builtins.str
     """What happens next, in words: "retry in 12 s on another node"."""
@@ -862,6 +863,10 @@ class ExplainReply(_message.Message):
     def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def story(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoryLine]: ...
+    @_builtins.property
+    def stores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of replicas that are not in the archive yet: how that stands, a line each."""
+
     def __init__(
         self,
         *,
@@ -872,10 +877,11 @@ class ExplainReply(_message.Message):
         story: _abc.Iterable[Global___StoryLine] | None = ...,
         next: _builtins.str = ...,
         archive_name: _builtins.str = ...,
+        stores: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_name", b"archive_name", "next", b"next", "pins", b"pins", "replicas", b"replicas", "request_ids", b"request_ids", "state", b"state", "story", b"story"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_name", b"archive_name", "next", b"next", "pins", b"pins", "replicas", b"replicas", "request_ids", b"request_ids", "state", b"state", "stores", b"stores", "story", b"story"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1406,6 +1412,8 @@ class NodeMessage(_message.Message):
     LISTED_FIELD_NUMBER: _builtins.int
     REPLICA_STATS_FIELD_NUMBER: _builtins.int
     CLAIM_ENDED_FIELD_NUMBER: _builtins.int
+    STORES_FIELD_NUMBER: _builtins.int
+    STORES_TAKEN_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
@@ -1434,6 +1442,10 @@ class NodeMessage(_message.Message):
     @_builtins.property
     def claim_ended(self) -> Global___ClaimEnded: ...
     @_builtins.property
+    def stores(self) -> Global___Stores: ...
+    @_builtins.property
+    def stores_taken(self) -> Global___StoresTaken: ...
+    @_builtins.property
     def batch(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeMessage]:
         """Instead of a message of its own: several in their order, for a message costs
         more than most of what it says. Only to a redirector that takes batches.
@@ -1455,13 +1467,15 @@ class NodeMessage(_message.Message):
         listed: Global___Listed | None = ...,
         replica_stats: Global___ReplicaStats | None = ...,
         claim_ended: Global___ClaimEnded | None = ...,
+        stores: Global___Stores | None = ...,
+        stores_taken: Global___StoresTaken | None = ...,
         batch: _abc.Iterable[Global___NodeMessage] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "claim_ended", b"claim_ended", "described", b"described", "evicted", b"evicted", "examined", b"examined", "heartbeat", b"heartbeat", "hello", b"hello", "inventory", b"inventory", "listed", b"listed", "message", b"message", "purge_plan", b"purge_plan", "recall_ended", b"recall_ended", "recall_progress", b"recall_progress", "replica_stats", b"replica_stats"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "claim_ended", b"claim_ended", "described", b"described", "evicted", b"evicted", "examined", b"examined", "heartbeat", b"heartbeat", "hello", b"hello", "inventory", b"inventory", "listed", b"listed", "message", b"message", "purge_plan", b"purge_plan", "recall_ended", b"recall_ended", "recall_progress", b"recall_progress", "replica_stats", b"replica_stats", "stores", b"stores", "stores_taken", b"stores_taken"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "changes", b"changes", "claim_ended", b"claim_ended", "described", b"described", "evicted", b"evicted", "examined", b"examined", "heartbeat", b"heartbeat", "hello", b"hello", "inventory", b"inventory", "listed", b"listed", "message", b"message", "purge_plan", b"purge_plan", "recall_ended", b"recall_ended", "recall_progress", b"recall_progress", "replica_stats", b"replica_stats"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "changes", b"changes", "claim_ended", b"claim_ended", "described", b"described", "evicted", b"evicted", "examined", b"examined", "heartbeat", b"heartbeat", "hello", b"hello", "inventory", b"inventory", "listed", b"listed", "message", b"message", "purge_plan", b"purge_plan", "recall_ended", b"recall_ended", "recall_progress", b"recall_progress", "replica_stats", b"replica_stats", "stores", b"stores", "stores_taken", b"stores_taken"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "inventory", "changes", "heartbeat", "recall_progress", "recall_ended", "described", "examined", "purge_plan", "evicted", "listed", "replica_stats", "claim_ended"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "inventory", "changes", "heartbeat", "recall_progress", "recall_ended", "described", "examined", "purge_plan", "evicted", "listed", "replica_stats", "claim_ended", "stores", "stores_taken"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -1673,6 +1687,15 @@ class Heartbeat(_message.Message):
     TROUBLE_FIELD_NUMBER: _builtins.int
     QUOTA_BYTES_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
+    UNARCHIVED_FILES_FIELD_NUMBER: _builtins.int
+    UNARCHIVED_BYTES_FIELD_NUMBER: _builtins.int
+    STORES_WAITING_FIELD_NUMBER: _builtins.int
+    STORES_WAITING_BYTES_FIELD_NUMBER: _builtins.int
+    STORES_FAILED_FIELD_NUMBER: _builtins.int
+    STORES_OLDEST_S_FIELD_NUMBER: _builtins.int
+    STORES_TROUBLE_FIELD_NUMBER: _builtins.int
+    FILES_STORED_FIELD_NUMBER: _builtins.int
+    BYTES_STORED_FIELD_NUMBER: _builtins.int
     cpu_percent: _builtins.float
     """of the whole machine, 0 to 100"""
     io_wait_percent: _builtins.float
@@ -1697,6 +1720,21 @@ class Heartbeat(_message.Message):
     quota_bytes: _builtins.int
     number: _builtins.int
     """Counted by the node; above 0, the redirector answers with HeartbeatSeen."""
+    unarchived_files: _builtins.int
+    """Replicas that are not known to be in the archive, and so never purged."""
+    unarchived_bytes: _builtins.int
+    stores_waiting: _builtins.int
+    """Of these, what is to be stored there; the rest is not migratable."""
+    stores_waiting_bytes: _builtins.int
+    stores_failed: _builtins.int
+    """of those that wait: failed for good"""
+    stores_oldest_s: _builtins.float
+    """for how long the first of them has waited"""
+    stores_trouble: _builtins.str
+    """why the archive takes nothing; "" if it does"""
+    files_stored: _builtins.int
+    """since start"""
+    bytes_stored: _builtins.int
     def __init__(
         self,
         *,
@@ -1717,10 +1755,19 @@ class Heartbeat(_message.Message):
         trouble: _builtins.str = ...,
         quota_bytes: _builtins.int = ...,
         number: _builtins.int = ...,
+        unarchived_files: _builtins.int = ...,
+        unarchived_bytes: _builtins.int = ...,
+        stores_waiting: _builtins.int = ...,
+        stores_waiting_bytes: _builtins.int = ...,
+        stores_failed: _builtins.int = ...,
+        stores_oldest_s: _builtins.float = ...,
+        stores_trouble: _builtins.str = ...,
+        files_stored: _builtins.int = ...,
+        bytes_stored: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_purged", b"bytes_purged", "cpu_percent", b"cpu_percent", "files", b"files", "files_purged", b"files_purged", "io_wait_percent", b"io_wait_percent", "number", b"number", "open_files", b"open_files", "peak_used_bytes", b"peak_used_bytes", "pinned_bytes", b"pinned_bytes", "quota_bytes", b"quota_bytes", "recalls_running", b"recalls_running", "recalls_waiting", b"recalls_waiting", "reserved_bytes", b"reserved_bytes", "staging_bytes_left", b"staging_bytes_left", "staging_rate", b"staging_rate", "trouble", b"trouble", "used_bytes", b"used_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_purged", b"bytes_purged", "bytes_stored", b"bytes_stored", "cpu_percent", b"cpu_percent", "files", b"files", "files_purged", b"files_purged", "files_stored", b"files_stored", "io_wait_percent", b"io_wait_percent", "number", b"number", "open_files", b"open_files", "peak_used_bytes", b"peak_used_bytes", "pinned_bytes", b"pinned_bytes", "quota_bytes", b"quota_bytes", "recalls_running", b"recalls_running", "recalls_waiting", b"recalls_waiting", "reserved_bytes", b"reserved_bytes", "staging_bytes_left", b"staging_bytes_left", "staging_rate", b"staging_rate", "stores_failed", b"stores_failed", "stores_oldest_s", b"stores_oldest_s", "stores_trouble", b"stores_trouble", "stores_waiting", b"stores_waiting", "stores_waiting_bytes", b"stores_waiting_bytes", "trouble", b"trouble", "unarchived_bytes", b"unarchived_bytes", "unarchived_files", b"unarchived_files", "used_bytes", b"used_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2122,6 +2169,104 @@ class ClaimNameReply(_message.Message):
 Global___ClaimNameReply: _TypeAlias = ClaimNameReply  # noqa: Y015
 
 @_typing.final
+class Stores(_message.Message):
+    """Files that are to be stored in the archive, the oldest first; an answer in pieces."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_ID_FIELD_NUMBER: _builtins.int
+    STORES_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    query_id: _builtins.int
+    last: _builtins.bool
+    @_builtins.property
+    def stores(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoreInfo]: ...
+    def __init__(
+        self,
+        *,
+        query_id: _builtins.int = ...,
+        stores: _abc.Iterable[Global___StoreInfo] | None = ...,
+        last: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last", b"last", "query_id", b"query_id", "stores", b"stores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Stores: _TypeAlias = Stores  # noqa: Y015
+
+@_typing.final
+class StoreInfo(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LFN_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    WAITING_S_FIELD_NUMBER: _builtins.int
+    NEXT_TRY_S_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    lfn: _builtins.str
+    size_bytes: _builtins.int
+    state: _builtins.str
+    waiting_s: _builtins.float
+    """since it was written"""
+    next_try_s: _builtins.float
+    """until then; 0: now, or when there is a slot"""
+    attempts: _builtins.int
+    """how often its command has run since the server started"""
+    reason: _builtins.str
+    """why the last one failed"""
+    def __init__(
+        self,
+        *,
+        lfn: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        state: _builtins.str = ...,
+        waiting_s: _builtins.float = ...,
+        next_try_s: _builtins.float = ...,
+        attempts: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "lfn", b"lfn", "next_try_s", b"next_try_s", "reason", b"reason", "size_bytes", b"size_bytes", "state", b"state", "waiting_s", b"waiting_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreInfo: _TypeAlias = StoreInfo  # noqa: Y015
+
+@_typing.final
+class StoresTaken(_message.Message):
+    """Which files are stored now, and why the others are not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_ID_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    query_id: _builtins.int
+    @_builtins.property
+    def taken(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___EvictReply.Refusal]: ...
+    def __init__(
+        self,
+        *,
+        query_id: _builtins.int = ...,
+        taken: _abc.Iterable[_builtins.str] | None = ...,
+        refused: _abc.Iterable[Global___EvictReply.Refusal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query_id", b"query_id", "refused", b"refused", "taken", b"taken"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoresTaken: _TypeAlias = StoresTaken  # noqa: Y015
+
+@_typing.final
 class PurgePlan(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2223,6 +2368,8 @@ class NodeCommand(_message.Message):
     STAT_REPLICAS_FIELD_NUMBER: _builtins.int
     NOTE_USES_FIELD_NUMBER: _builtins.int
     CHECK_REPLICAS_FIELD_NUMBER: _builtins.int
+    TELL_STORES_FIELD_NUMBER: _builtins.int
+    STORE_FILES_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
@@ -2253,6 +2400,10 @@ class NodeCommand(_message.Message):
     @_builtins.property
     def check_replicas(self) -> Global___CheckReplicas: ...
     @_builtins.property
+    def tell_stores(self) -> Global___TellStores: ...
+    @_builtins.property
+    def store_files(self) -> Global___StoreFiles: ...
+    @_builtins.property
     def batch(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeCommand]:
         """Instead of a command of its own: several in their order. Only to a node that
         takes batches.
@@ -2275,13 +2426,15 @@ class NodeCommand(_message.Message):
         stat_replicas: Global___StatReplicas | None = ...,
         note_uses: Global___NoteUses | None = ...,
         check_replicas: Global___CheckReplicas | None = ...,
+        tell_stores: Global___TellStores | None = ...,
+        store_files: Global___StoreFiles | None = ...,
         batch: _abc.Iterable[Global___NodeCommand] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_recall", b"cancel_recall", "check_replicas", b"check_replicas", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "list_archive", b"list_archive", "make_purge_plan", b"make_purge_plan", "note_uses", b"note_uses", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "stat_replicas", b"stat_replicas", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_recall", b"cancel_recall", "check_replicas", b"check_replicas", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "list_archive", b"list_archive", "make_purge_plan", b"make_purge_plan", "note_uses", b"note_uses", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "stat_replicas", b"stat_replicas", "store_files", b"store_files", "tell_stores", b"tell_stores", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "cancel_recall", b"cancel_recall", "check_replicas", b"check_replicas", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "list_archive", b"list_archive", "make_purge_plan", b"make_purge_plan", "note_uses", b"note_uses", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "stat_replicas", b"stat_replicas", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "cancel_recall", b"cancel_recall", "check_replicas", b"check_replicas", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "list_archive", b"list_archive", "make_purge_plan", b"make_purge_plan", "note_uses", b"note_uses", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "stat_replicas", b"stat_replicas", "store_files", b"store_files", "tell_stores", b"tell_stores", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["welcome", "send_inventory", "start_recall", "cancel_recall", "set_pins", "describe", "examine", "make_purge_plan", "evict", "heartbeat_seen", "list_archive", "stat_replicas", "note_uses", "check_replicas"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["welcome", "send_inventory", "start_recall", "cancel_recall", "set_pins", "describe", "examine", "make_purge_plan", "evict", "heartbeat_seen", "list_archive", "stat_replicas", "note_uses", "check_replicas", "tell_stores", "store_files"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -2671,6 +2824,64 @@ class CheckReplicas(_message.Message):
 Global___CheckReplicas: _TypeAlias = CheckReplicas  # noqa: Y015
 
 @_typing.final
+class TellStores(_message.Message):
+    """Asks what is to be stored: of the files named, or of all if none is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_ID_FIELD_NUMBER: _builtins.int
+    LFNS_FIELD_NUMBER: _builtins.int
+    FAILED_ONLY_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    query_id: _builtins.int
+    failed_only: _builtins.bool
+    limit: _builtins.int
+    @_builtins.property
+    def lfns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        query_id: _builtins.int = ...,
+        lfns: _abc.Iterable[_builtins.str] | None = ...,
+        failed_only: _builtins.bool = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_only", b"failed_only", "lfns", b"lfns", "limit", b"limit", "query_id", b"query_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TellStores: _TypeAlias = TellStores  # noqa: Y015
+
+@_typing.final
+class StoreFiles(_message.Message):
+    """These are to be stored now, whatever they wait for or have failed of. If none is named,
+    all that have failed for good.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_ID_FIELD_NUMBER: _builtins.int
+    LFNS_FIELD_NUMBER: _builtins.int
+    query_id: _builtins.int
+    @_builtins.property
+    def lfns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        query_id: _builtins.int = ...,
+        lfns: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lfns", b"lfns", "query_id", b"query_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreFiles: _TypeAlias = StoreFiles  # noqa: Y015
+
+@_typing.final
 class EvictFiles(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2887,19 +3098,143 @@ class DrainReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RECALLS_LEFT_FIELD_NUMBER: _builtins.int
+    UNARCHIVED_FILES_FIELD_NUMBER: _builtins.int
+    UNARCHIVED_BYTES_FIELD_NUMBER: _builtins.int
     recalls_left: _builtins.int
+    unarchived_files: _builtins.int
+    """What only this node has, for it is not in the archive yet."""
+    unarchived_bytes: _builtins.int
     def __init__(
         self,
         *,
         recalls_left: _builtins.int = ...,
+        unarchived_files: _builtins.int = ...,
+        unarchived_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["recalls_left", b"recalls_left"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recalls_left", b"recalls_left", "unarchived_bytes", b"unarchived_bytes", "unarchived_files", b"unarchived_files"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DrainReply: _TypeAlias = DrainReply  # noqa: Y015
+
+@_typing.final
+class ListStoresRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    FAILED_ONLY_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """"": every node"""
+    failed_only: _builtins.bool
+    limit: _builtins.int
+    """rows per node; 0: 1,000"""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        failed_only: _builtins.bool = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_only", b"failed_only", "limit", b"limit", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStoresRequest: _TypeAlias = ListStoresRequest  # noqa: Y015
+
+@_typing.final
+class ListStoresReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class NodeStores(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NODE_FIELD_NUMBER: _builtins.int
+        STORES_FIELD_NUMBER: _builtins.int
+        PROBLEM_FIELD_NUMBER: _builtins.int
+        node: _builtins.str
+        problem: _builtins.str
+        @_builtins.property
+        def stores(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoreInfo]: ...
+        def __init__(
+            self,
+            *,
+            node: _builtins.str = ...,
+            stores: _abc.Iterable[Global___StoreInfo] | None = ...,
+            problem: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "problem", b"problem", "stores", b"stores"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListStoresReply.NodeStores]: ...
+    def __init__(
+        self,
+        *,
+        nodes: _abc.Iterable[Global___ListStoresReply.NodeStores] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStoresReply: _TypeAlias = ListStoresReply  # noqa: Y015
+
+@_typing.final
+class StoreNowRequest(_message.Message):
+    """Without names: all that have failed for good, on every node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LFNS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lfns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        lfns: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lfns", b"lfns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreNowRequest: _TypeAlias = StoreNowRequest  # noqa: Y015
+
+@_typing.final
+class StoreNowReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAKEN_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def taken(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___EvictReply.Refusal]: ...
+    def __init__(
+        self,
+        *,
+        taken: _abc.Iterable[_builtins.str] | None = ...,
+        refused: _abc.Iterable[Global___EvictReply.Refusal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refused", b"refused", "taken", b"taken"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreNowReply: _TypeAlias = StoreNowReply  # noqa: Y015
 
 @_typing.final
 class ForgetRequest(_message.Message):

@@ -801,6 +801,16 @@ class ClusterStub:
                 request_serializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.ForgetRequest.SerializeToString,
                 response_deserializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.ForgetReply.FromString,
                 _registered_method=True)
+        self.ListStores = channel.unary_unary(
+                '/packhorse.v1.Cluster/ListStores',
+                request_serializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.ListStoresRequest.SerializeToString,
+                response_deserializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.ListStoresReply.FromString,
+                _registered_method=True)
+        self.StoreNow = channel.unary_unary(
+                '/packhorse.v1.Cluster/StoreNow',
+                request_serializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.StoreNowRequest.SerializeToString,
+                response_deserializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.StoreNowReply.FromString,
+                _registered_method=True)
         self.PlanPurge = channel.unary_unary(
                 '/packhorse.v1.Cluster/PlanPurge',
                 request_serializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.PlanPurgeRequest.SerializeToString,
@@ -861,6 +871,20 @@ class ClusterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListStores(self, request, context):
+        """What is on its way to the archive.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StoreNow(self, request, context):
+        """Has files stored in the archive now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PlanPurge(self, request, context):
         """What every node's next purge would take, and why.
         """
@@ -907,6 +931,16 @@ def add_ClusterServicer_to_server(servicer, server):
                     servicer.Forget,
                     request_deserializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.ForgetRequest.FromString,
                     response_serializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.ForgetReply.SerializeToString,
+            ),
+            'ListStores': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStores,
+                    request_deserializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.ListStoresRequest.FromString,
+                    response_serializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.ListStoresReply.SerializeToString,
+            ),
+            'StoreNow': grpc.unary_unary_rpc_method_handler(
+                    servicer.StoreNow,
+                    request_deserializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.StoreNowRequest.FromString,
+                    response_serializer=protos_dot_packhorse_dot_v1_dot_redirector__pb2.StoreNowReply.SerializeToString,
             ),
             'PlanPurge': grpc.unary_unary_rpc_method_handler(
                     servicer.PlanPurge,
@@ -1085,6 +1119,60 @@ class Cluster:
             '/packhorse.v1.Cluster/Forget',
             protos_dot_packhorse_dot_v1_dot_redirector__pb2.ForgetRequest.SerializeToString,
             protos_dot_packhorse_dot_v1_dot_redirector__pb2.ForgetReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStores(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/packhorse.v1.Cluster/ListStores',
+            protos_dot_packhorse_dot_v1_dot_redirector__pb2.ListStoresRequest.SerializeToString,
+            protos_dot_packhorse_dot_v1_dot_redirector__pb2.ListStoresReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StoreNow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/packhorse.v1.Cluster/StoreNow',
+            protos_dot_packhorse_dot_v1_dot_redirector__pb2.StoreNowRequest.SerializeToString,
+            protos_dot_packhorse_dot_v1_dot_redirector__pb2.StoreNowReply.FromString,
             options,
             channel_credentials,
             insecure,

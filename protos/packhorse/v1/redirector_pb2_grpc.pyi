@@ -259,6 +259,10 @@ class ClusterStub:
     Drain: _grpc.UnaryUnaryMultiCallable[_redirector_pb2.DrainRequest, _redirector_pb2.DrainReply]
     Forget: _grpc.UnaryUnaryMultiCallable[_redirector_pb2.ForgetRequest, _redirector_pb2.ForgetReply]
     """A data server is gone for good, or its pool was replaced by another one."""
+    ListStores: _grpc.UnaryUnaryMultiCallable[_redirector_pb2.ListStoresRequest, _redirector_pb2.ListStoresReply]
+    """What is on its way to the archive."""
+    StoreNow: _grpc.UnaryUnaryMultiCallable[_redirector_pb2.StoreNowRequest, _redirector_pb2.StoreNowReply]
+    """Has files stored in the archive now."""
     PlanPurge: _grpc.UnaryUnaryMultiCallable[_redirector_pb2.PlanPurgeRequest, _redirector_pb2.PlanPurgeReply]
     """What every node's next purge would take, and why."""
     ListRecalls: _grpc.UnaryUnaryMultiCallable[_redirector_pb2.ListRecallsRequest, _redirector_pb2.ListRecallsReply]
@@ -284,6 +288,10 @@ class ClusterAsyncStub(ClusterStub):
     Drain: _aio.UnaryUnaryMultiCallable[_redirector_pb2.DrainRequest, _redirector_pb2.DrainReply]  # type: ignore[assignment]
     Forget: _aio.UnaryUnaryMultiCallable[_redirector_pb2.ForgetRequest, _redirector_pb2.ForgetReply]  # type: ignore[assignment]
     """A data server is gone for good, or its pool was replaced by another one."""
+    ListStores: _aio.UnaryUnaryMultiCallable[_redirector_pb2.ListStoresRequest, _redirector_pb2.ListStoresReply]  # type: ignore[assignment]
+    """What is on its way to the archive."""
+    StoreNow: _aio.UnaryUnaryMultiCallable[_redirector_pb2.StoreNowRequest, _redirector_pb2.StoreNowReply]  # type: ignore[assignment]
+    """Has files stored in the archive now."""
     PlanPurge: _aio.UnaryUnaryMultiCallable[_redirector_pb2.PlanPurgeRequest, _redirector_pb2.PlanPurgeReply]  # type: ignore[assignment]
     """What every node's next purge would take, and why."""
     ListRecalls: _aio.UnaryUnaryMultiCallable[_redirector_pb2.ListRecallsRequest, _redirector_pb2.ListRecallsReply]  # type: ignore[assignment]
@@ -342,6 +350,22 @@ class ClusterServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_redirector_pb2.ForgetReply, _abc.Awaitable[_redirector_pb2.ForgetReply]]:
         """A data server is gone for good, or its pool was replaced by another one."""
+
+    @_abc_1.abstractmethod
+    def ListStores(
+        self,
+        request: _redirector_pb2.ListStoresRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_redirector_pb2.ListStoresReply, _abc.Awaitable[_redirector_pb2.ListStoresReply]]:
+        """What is on its way to the archive."""
+
+    @_abc_1.abstractmethod
+    def StoreNow(
+        self,
+        request: _redirector_pb2.StoreNowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_redirector_pb2.StoreNowReply, _abc.Awaitable[_redirector_pb2.StoreNowReply]]:
+        """Has files stored in the archive now."""
 
     @_abc_1.abstractmethod
     def PlanPurge(

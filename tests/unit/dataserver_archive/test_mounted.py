@@ -12,7 +12,7 @@ import pytest
 from common.command import ErrorClass
 from common.errors import NameRefused
 from common.names import NameMap, NameRule
-from dataserver.archive import copier, mounted
+from dataserver.archive import copier, mounted, watched
 from dataserver.archive.model import ArchiveFile, Fetched, FetchOrder, Presence
 from dataserver.archive.mounted import MountedArchive, root_of
 
@@ -74,7 +74,7 @@ def stuck_copying(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         return copier._copy_file_range(source, target, offset, count)
 
     monkeypatch.setattr(copier, "_METHODS", (stuck,))
-    monkeypatch.setattr(mounted, "_STOPPING_S", 0.05)
+    monkeypatch.setattr(watched, "_STOPPING_S", 0.05)
     yield event
     event.set()
 
@@ -230,7 +230,7 @@ async def test_progress_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(copier, "SLICE_BYTES", 4)
-    monkeypatch.setattr(mounted, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(watched, "_LOOK_EVERY_S", 0.01)
     slices = threading.Semaphore(1)
 
     def paced(source: int, target: int, offset: int, count: int) -> int:
