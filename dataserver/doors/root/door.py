@@ -82,6 +82,7 @@ class RootDoor:
         self.writing = Writing(engine, uploads, changes)
         self.looking = Looking(engine, replicas, changes, default_checksum, version, writable)
         self.changing = Changing(changes)
+        self._losses = replicas.losses
         self._link = link
         self.node = engine.name
 
@@ -92,6 +93,7 @@ class RootDoor:
 
     async def until_heard(self) -> None:
         """Waits until the redirector knows what is not here any more, if it is in touch."""
+        await self._losses.until_sure()
         await self._link.until_heard()
 
     def welcome(self, connection: Connection) -> RootClient:
