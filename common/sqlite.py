@@ -68,7 +68,7 @@ class Database:
         self._waiting: queue.SimpleQueue[_Write[Any] | None] = queue.SimpleQueue()
         self._closed = False
         with contextlib.ExitStack() as undo:
-            self._lock_fd = _lock(self.path)
+            self._lock_fd = take_lock(self.path)
             undo.callback(os.close, self._lock_fd)
             with _clear_errors(self.path):
                 self._connection = undo.enter_context(contextlib.closing(_connect(self.path)))
@@ -103,6 +103,15 @@ class Database:
         if self._closed:
             raise Refused(f"{self.path} is closed: the server is stopping")
         return await asyncio.get_running_loop().run_in_executor(self._reader, self._read, fn)
+
+    def problem(self) -> str:
+        """What is wrong with the file's structure, "" if nothing is; blocks, and reads all of it."""
+        try:
+            with _clear_errors(self.path):
+                (found,) = self._read_connection.execute("PRAGMA quick_check(1)").fetchone()
+        except Damaged as error:
+            return error.message
+        return "" if found == "ok" else str(found)
 
     def close(self) -> None:
         """Finishes every write and read that was handed in, then lets go of the file."""
@@ -205,8 +214,11 @@ def _settle(outcomes: list[Outcome]) -> None:
             future.set_result(value)
 
 
-def _lock(path: Path) -> int:
-    """An open file that holds the database's lock; the kernel frees it if we die."""
+def take_lock(path: Path) -> int:
+    """An open file that holds the database's lock; the kernel frees it if we die.
+
+    Raises ConfigError if another process holds it, or it cannot be made.
+    """
     lock_path = path.with_name(path.name + ".lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from dataserver.archive import Presence
 from dataserver.catalogue import Entry, Version
 from dataserver.core.events import Checked, Lost
 from dataserver.core.replica import Found
+from dataserver.disk import Odd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,8 +81,8 @@ def reconcile(disk: PoolDisk, rows: dict[str, Row], names: NameMap, now_s: float
     """Compares every file with its row; blocks, about 10 µs a file. Empties `rows`."""
     result = Reconciled()
     for file in disk.walk():
-        if isinstance(file, str):
-            result.odd.append(file)
+        if isinstance(file, Odd):
+            result.odd.append(str(file))
             continue
         row = rows.pop(file.lfn, None)
         if row is None:

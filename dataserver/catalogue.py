@@ -122,6 +122,15 @@ class Catalogue:
         self.stores = StoreRows(self._database)
         self._uses: dict[str, float] = {}
 
+    @staticmethod
+    def problem(path: Path) -> str:
+        """What is wrong with the file, "" if nothing is; blocks, and reads all of it.
+
+        Raises as `common.sqlite.Database` does.
+        """
+        with Database(path, _MIGRATIONS) as database:
+            return database.problem()
+
     def close(self) -> None:
         """Finishes what was handed in, and lets go of the file."""
         self._database.close()

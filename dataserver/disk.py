@@ -28,6 +28,8 @@ import stat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from common.errors import ConfigError, DiskAway
+from dataserver import quarantine
+from dataserver.descriptors import CREATE, DIRECTORY, NotAFileError, open_regular, opened
 from dataserver.threads import Threads
 
 if TYPE_CHECKING:
@@ -37,10 +39,6 @@ if TYPE_CHECKING:
 
 INCOMING: Final = ".incoming"
 PRIVATE: Final = ".packhorse"
-#: In the private directory: files that are no good, but may be the only copies, each in a
-#: directory of its own beside a file that tells its name.
-QUARANTINE: Final = "quarantine"
-ORIGIN: Final = ".lfn"
 
 #: Calls under way at a time; more than that only make each other slow.
 THREADS: Final = 8
@@ -48,9 +46,6 @@ READERS: Final = 32
 SENDERS: Final = 32
 WRITERS: Final = 16
 
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 # An empty directory may be removed by a purge between being made and being used.
 _TRIES: Final = 10
@@ -67,10 +62,6 @@ _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 Parts = tuple[str, ...]
 
 
-class NotAFileError(OSError):
-    """What lies where a file should be is a directory, a link, or something else."""
-
-
 class NotSyncedError(OSError):
     """A file is at its place, but a crash may bring back what was there before."""
 
@@ -81,6 +72,21 @@ class FileOnDisk(NamedTuple):
     lfn: str
     size_bytes: int
     mtime_ns: int
+
+
+class Odd(NamedTuple):
+    """What lies in the pool and can be no replica; or, if not `is_there`, cannot be looked at."""
+
+    path: str
+    why: str
+    is_there: bool = True
+
+    def __str__(self) -> str:
+        try:
+            self.path.encode()
+        except UnicodeEncodeError:
+            return f"{self.path!a}: {self.why}"
+        return f"{self.path}: {self.why}"
 
 
 class Publication(NamedTuple):
@@ -120,7 +126,7 @@ class PoolDisk:
             for name in (INCOMING, PRIVATE):
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, 0o755, dir_fd=self._root_fd)
-            self._incoming_fd = os.open(INCOMING, _DIRECTORY, dir_fd=self._root_fd)
+            self._incoming_fd = os.open(INCOMING, DIRECTORY, dir_fd=self._root_fd)
         except OSError as error:
             message = f"pool {root} cannot be used: {error.strerror}"
             if isinstance(error, FileNotFoundError):
@@ -153,8 +159,8 @@ class PoolDisk:
 
     def read_private(self, name: str) -> bytes:
         """A small file of the private directory, wherever the path leads. Raises OSError."""
-        with _opened(PRIVATE, self._root_fd) as directory:
-            fd = _open_regular(name, directory)
+        with opened(PRIVATE, self._root_fd) as directory:
+            fd = open_regular(name, directory)
         try:
             return os.read(fd, 4096)
         finally:
@@ -163,7 +169,7 @@ class PoolDisk:
     def create_probe(self) -> int:
         """An empty file of no use, open for writing. Raises OSError."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        with _opened(PRIVATE, self._root_fd) as directory:
+        with opened(PRIVATE, self._root_fd) as directory:
             return os.open("probe", flags, 0o644, dir_fd=directory)
 
     def free_bytes(self) -> int:
@@ -191,8 +197,8 @@ class PoolDisk:
     def create_incoming(self, upload_id: str, lfn: str, mode: int) -> int:
         """An empty file in a directory of an upload's own, open for reading and writing."""
         self.make_incoming(upload_id, lfn)
-        with _opened(incoming_name(upload_id), self._incoming_fd) as directory:
-            fd = os.open(_basename(lfn), _CREATE, 0o600, dir_fd=directory)
+        with opened(incoming_name(upload_id), self._incoming_fd) as directory:
+            fd = os.open(_basename(lfn), CREATE, 0o600, dir_fd=directory)
         try:
             os.fchmod(fd, mode)
         except OSError:
@@ -204,18 +210,26 @@ class PoolDisk:
         """Removes all that lies in a recall's directory, and the directory."""
         self._remove_tree(incoming_name(recall_id))
 
+    def incoming_names(self) -> list[str]:
+        """The names of all that lies in the incoming directory."""
+        with os.scandir(self._incoming_fd) as entries:
+            return sorted(entry.name for entry in entries)
+
+    def remove_leftover(self, name: str) -> None:
+        """Removes something that lies in the incoming directory. Raises OSError."""
+        self._remove_tree(name)
+
     def sweep_incoming(self) -> int:
         """Removes everything that an earlier life left in the incoming directory."""
-        with os.scandir(self._incoming_fd) as entries:
-            names = [entry.name for entry in entries]
+        names = self.incoming_names()
         for name in names:
             self._remove_tree(name)
         return len(names)
 
     def open_incoming(self, recall_id: str, lfn: str) -> int:
         """A descriptor of what a recall has staged. Raises OSError, NotAFileError."""
-        with _opened(incoming_name(recall_id), self._incoming_fd) as fd:
-            return _open_regular(_basename(lfn), fd)
+        with opened(incoming_name(recall_id), self._incoming_fd) as fd:
+            return open_regular(_basename(lfn), fd)
 
     # --- replicas -----------------------------------------------------------
 
@@ -254,7 +268,7 @@ class PoolDisk:
     def open_replica(self, lfn: str) -> int:
         """A descriptor of a replica. Raises OSError, NotAFileError."""
         with self._directory(_parents(lfn)) as fd:
-            return _open_regular(_basename(lfn), fd)
+            return open_regular(_basename(lfn), fd)
 
     def unlink(
         self, lfn: str, alone: Callable[[int], AbstractContextManager[None]] | None = None
@@ -299,37 +313,24 @@ class PoolDisk:
         finally:
             self._remove_empty(parents)
 
-    def set_apart(self, lfn: str) -> Path:
-        """Moves what lies at a name's place into the quarantine; where it is then.
+    def set_apart(self, path: str) -> Path:
+        """Moves what lies at a place of the pool into the quarantine; where it is then.
 
-        It has a directory of its own there, so that nothing is ever replaced. Raises OSError,
-        FileNotFoundError also if it has been moved before.
+        Raises OSError, FileNotFoundError if there is nothing, as after having moved it.
         """
-        parents = _parents(lfn)
-        with _opened(PRIVATE, self._root_fd) as private:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(QUARANTINE, 0o700, dir_fd=private)
-            with (
-                _opened(QUARANTINE, private) as quarantine,
-                self._directory(parents) as source,
-            ):
-                os.stat(_basename(lfn), dir_fd=source, follow_symlinks=False)
-                name = _make_numbered(quarantine)
-                with _opened(name, quarantine) as target:
-                    _note_name(target, lfn)
-                    os.rename(_basename(lfn), _basename(lfn), src_dir_fd=source, dst_dir_fd=target)
-                    os.fsync(target)
-                os.fsync(quarantine)
-                os.fsync(source)
+        parents, name = _parents(path), _basename(path)
+        with opened(PRIVATE, self._root_fd) as private, self._directory(parents) as source:
+            number = quarantine.keep(private, source, name, path)
         self._remove_empty(parents)
-        return self.private / QUARANTINE / name / _basename(lfn)
+        return self.private / quarantine.QUARANTINE / number / name
 
-    def walk(self) -> Iterator[FileOnDisk | str]:
-        """Every regular file outside the private directories.
+    def count_set_apart(self) -> int:
+        """How many things are in the quarantine. Raises OSError."""
+        with opened(PRIVATE, self._root_fd) as private:
+            return quarantine.count(private)
 
-        What is none, cannot be read or has no name in UTF-8 comes as a line of text
-        that says so.
-        """
+    def walk(self) -> Iterator[FileOnDisk | Odd]:
+        """Every regular file outside the private directories, and what is none there."""
         waiting: list[Parts] = [()]
         while waiting:
             parts = waiting.pop()
@@ -343,7 +344,7 @@ class PoolDisk:
                         elif parts or entry.name not in {INCOMING, PRIVATE}:
                             waiting.append((*parts, entry.name))
             except OSError as error:
-                yield f"{above}: {error.strerror}"
+                yield Odd(above, error.strerror or str(error), is_there=False)
 
     # --- inside -------------------------------------------------------------
 
@@ -353,7 +354,7 @@ class PoolDisk:
         fd = os.dup(self._root_fd)
         try:
             for part in parts:
-                below = os.open(part, _DIRECTORY, dir_fd=fd)
+                below = os.open(part, DIRECTORY, dir_fd=fd)
                 os.close(fd)
                 fd = below
             yield fd
@@ -368,7 +369,7 @@ class PoolDisk:
                 changed.add(parts[:depth])
 
     def _move_in(self, one: Publication, changed: set[Parts]) -> None:
-        with _opened(incoming_name(one.recall_id), self._incoming_fd) as source:
+        with opened(incoming_name(one.recall_id), self._incoming_fd) as source:
             self._move(source, _basename(one.lfn), one.lfn, changed)
 
     def _move(self, source: int, name: str, lfn: str, changed: set[Parts]) -> None:
@@ -410,58 +411,22 @@ class PoolDisk:
             return
 
 
-def _make_numbered(directory: int) -> str:
-    """Makes a directory named by the lowest number above all others there; its name."""
-    with os.scandir(directory) as entries:
-        numbers = [int(entry.name) for entry in entries if entry.name.isdecimal()]
-    name = str(max(numbers, default=0) + 1)
-    os.mkdir(name, 0o700, dir_fd=directory)
-    return name
-
-
-def _note_name(directory: int, lfn: str) -> None:
-    """Keeps the name that a file in the quarantine had, beside it."""
-    fd = os.open(ORIGIN, _CREATE, 0o600, dir_fd=directory)
-    try:
-        os.write(fd, f"{lfn}\n".encode())
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-@contextlib.contextmanager
-def _opened(name: str, directory: int) -> Iterator[int]:
-    fd = os.open(name, _DIRECTORY, dir_fd=directory)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _look(above: str, entry: os.DirEntry[str]) -> FileOnDisk | str | None:
-    """A file, a line about what is none, or None for a directory."""
+def _look(above: str, entry: os.DirEntry[str]) -> FileOnDisk | Odd | None:
+    """A file, what is none, or None for a directory."""
     path = f"{above}/{entry.name}"
     try:
         path.encode()
     except UnicodeEncodeError:
-        return f"{path!a}: its name is not UTF-8"
+        return Odd(path, "its name is not UTF-8")
     try:
         if entry.is_dir(follow_symlinks=False):
             return None
         found = entry.stat(follow_symlinks=False)
     except OSError as error:
-        return f"{path}: {error.strerror}"
+        return Odd(path, error.strerror or str(error), is_there=False)
     if not stat.S_ISREG(found.st_mode):
-        return f"{path}: not a regular file"
+        return Odd(path, "not a regular file")
     return FileOnDisk(path, found.st_size, found.st_mtime_ns)
-
-
-def _open_regular(name: str, directory: int) -> int:
-    fd = os.open(name, _READ, dir_fd=directory)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise NotAFileError(errno.EINVAL, "not a regular file", name)
-    return fd
 
 
 def _unlink_alone(
@@ -469,7 +434,7 @@ def _unlink_alone(
 ) -> None:
     with contextlib.ExitStack() as stack:
         try:
-            fd = _open_regular(name, directory)
+            fd = open_regular(name, directory)
         except OSError as error:
             # What is no file is no replica that anybody reads.
             if not isinstance(error, NotAFileError) and error.errno not in _NO_FILE:

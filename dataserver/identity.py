@@ -37,6 +37,11 @@ def pool_id(private: Path) -> str:
     return found
 
 
+def has_pool(private: Path) -> bool:
+    """Whether there is a pool whose private directory this is; blocks."""
+    return bool(_id_at(private))
+
+
 class Whereabouts(Enum):
     """Where a pool is that was opened a while ago."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from common.errors import Damaged, NotFound
 from dataserver.core.events import Lost
-from dataserver.disk import NotAFileError
+from dataserver.descriptors import NotAFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -22,7 +22,8 @@ from dataserver.catalogue import Entry
 from dataserver.command_failures import failure_of
 from dataserver.core import events, instructions
 from dataserver.core.failure import Failure, FailureKind
-from dataserver.disk import NotAFileError, Publication, is_no_space
+from dataserver.descriptors import NotAFileError
+from dataserver.disk import Publication, is_no_space
 from dataserver.threads import Batcher, finished
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from packhorse.cli import (
     config,
     datasets,
     files,
+    pools,
     processing,
     scripts,
     servers,
@@ -69,6 +70,7 @@ def build() -> typer.Typer:
 
     for group in (
         servers,
+        pools,
         cluster,
         files,
         staging,

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from common.errors import ConfigError, Damaged
+from dataserver.descriptors import NotAFileError
 from dataserver.disk import (
     FileOnDisk,
-    NotAFileError,
     NotSyncedError,
+    Odd,
     PoolDisk,
     Publication,
     incoming_name,
@@ -178,7 +179,7 @@ def test_a_walk_finds_files_and_names_what_is_none(disk: PoolDisk) -> None:
     found = list(disk.walk())
     files = {one.lfn: one.size_bytes for one in found if isinstance(one, FileOnDisk)}
     assert files == {"/store/x/a": 3, "/b": 1}
-    odd = sorted(one for one in found if isinstance(one, str))
+    odd = sorted(str(one) for one in found if isinstance(one, Odd))
     assert odd == ["'/\\udcff': its name is not UTF-8", "/store/link: not a regular file"]
 
 
