@@ -13,9 +13,9 @@ from common.errors import NotFound, TooLarge, UsageError
 from common.names import normalise, shorten
 
 if TYPE_CHECKING:
+    from common.writable import Writable
     from dataserver.catalogue import Catalogue
     from dataserver.engine import Engine
-    from dataserver.writable import Writable
 
 #: What XRootD's clients can send and take; and a bound on what one file may cost us.
 NAME_BYTES: Final = 248

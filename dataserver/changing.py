@@ -23,6 +23,7 @@ from dataserver.threads import finished
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from common.writable import Writable
     from dataserver.attributes import Attributes
     from dataserver.catalogue import Catalogue
     from dataserver.checksum import Checksum
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from dataserver.link import Link
     from dataserver.replicas import Replicas
     from dataserver.summing import Summing
-    from dataserver.writable import Writable
 
 log = logging.getLogger(__name__)
 

@@ -43,10 +43,11 @@ class Losses:
             doubt.cancel()
         await asyncio.gather(*doubts, return_exceptions=True)
 
-    async def until_sure(self) -> None:
-        """Waits until it is known of all that was found missing so far whether it is lost."""
+    async def until_sure(self, timeout_s: float) -> None:
+        """Waits until it is known of all that was found missing so far whether it is lost; at
+        the longest for `timeout_s`, for the disk may hang."""
         if self._doubtful:
-            await asyncio.wait(list(self._doubtful.values()))
+            await asyncio.wait(list(self._doubtful.values()), timeout=timeout_s)
 
     async def check(self, lfns: Iterable[str]) -> None:
         """Looks whether replicas are there and of their size; drops those that are not."""

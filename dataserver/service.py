@@ -23,6 +23,7 @@ from common.config.root import RootConfig
 from common.errors import PackhorseError
 from common.grpc_server import make_server
 from common.root_server import DoorLimits, Listener
+from common.writable import Writable
 from dataserver import adopt
 from dataserver.archive import Archive
 from dataserver.attributes import Attributes
@@ -57,7 +58,6 @@ from dataserver.scrubber import Scrubber
 from dataserver.storing import Storing
 from dataserver.summing import Summing
 from dataserver.uploads import Uploads
-from dataserver.writable import Writable
 from protos.packhorse.v1 import dataserver_pb2_grpc, types_pb2
 from protos.packhorse.v1 import redirector_pb2 as pb
 

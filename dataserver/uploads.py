@@ -30,13 +30,13 @@ from dataserver.upload import Upload
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from common.writable import Writable
     from dataserver.catalogue import Catalogue
     from dataserver.claims import Claims
     from dataserver.disk import PoolDisk
     from dataserver.engine import Engine
     from dataserver.link import Link
     from dataserver.replicas import Replicas
-    from dataserver.writable import Writable
 
 __all__ = ["Upload", "Uploads"]
 

@@ -7,7 +7,7 @@ again, and its reader notices nothing but a moment's wait.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from common.address import split_address
 from common.errors import NameRefused, NotFound, PackhorseError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from common.names import NameMap
     from common.root_server import Connection
+    from common.writable import Writable
     from dataserver.catalogue import Catalogue
     from dataserver.changing import Changing as Changes
     from dataserver.disk import PoolDisk
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from dataserver.link import Link
     from dataserver.replicas import Replicas
     from dataserver.uploads import Uploads
-    from dataserver.writable import Writable
     from xroot.decoder import Data, Item
     from xroot.requests import Message
 
@@ -51,6 +51,8 @@ _REDIRECTORS = (
     requests.RmDir,
 )
 
+#: Whoever is sent back waits no longer for a disk that may be gone with the file.
+SURE_LIMIT_S: Final = 5.0
 #: Questions about one file, which may be elsewhere.
 _ABOUT_FILES = (QueryType.CHECKSUM, QueryType.XATTR)
 
@@ -93,7 +95,7 @@ class RootDoor:
 
     async def until_heard(self) -> None:
         """Waits until the redirector knows what is not here any more, if it is in touch."""
-        await self._losses.until_sure()
+        await self._losses.until_sure(SURE_LIMIT_S)
         await self._link.until_heard()
 
     def welcome(self, connection: Connection) -> RootClient:

@@ -16,13 +16,13 @@ from xroot.texts import Location, StatText, cgi_values, space, vfs
 
 if TYPE_CHECKING:
     from common.root_server import Connection
+    from common.writable import Writable
     from dataserver.changing import Changing as Changes
     from dataserver.core.replica import Replica
     from dataserver.doors.root.handles import Handles
     from dataserver.doors.root.writing import WrittenFile
     from dataserver.engine import Engine
     from dataserver.replicas import Replicas
-    from dataserver.writable import Writable
     from xroot.requests import Query, Stat
 
 MB: Final = 1 << 20

@@ -45,7 +45,8 @@ class Changing:
     def mkdir(self, connection: Connection, stream_id: bytes, asked: MkDir) -> None:
         """Makes a directory; it lasts, empty or not."""
         directory = self._names.directory(asked.path)
-        self._names.check_writable(directory)
+        if not self._names.is_given(directory):
+            self._names.check_writable(directory)
         with_parents = bool(asked.options & 1)
         work = self._mkdir(connection, stream_id, directory, with_parents=with_parents)
         connection.spawn(stream_id, work)
@@ -53,6 +54,8 @@ class Changing:
     def rmdir(self, connection: Connection, stream_id: bytes, asked: RmDir) -> None:
         """Removes an empty directory."""
         directory = self._names.directory(asked.path)
+        if self._names.is_given(directory):
+            raise Refused(f"{directory} is there by the site's configuration, and stays")
         self._names.check_writable(directory)
         connection.spawn(stream_id, self._rmdir(connection, stream_id, directory))
 
@@ -101,8 +104,6 @@ class Changing:
     async def _rmdir(self, connection: Connection, stream_id: bytes, directory: str) -> None:
         if self._runner.head.is_online(directory):
             raise RootError(Code.FS_ERROR, f"{directory} is a file, not a directory")
-        if self._names.is_given(directory):
-            raise Refused(f"{directory} is there by the site's configuration, and stays")
         if not await self._listing.exists(directory):
             raise NotFound(f"there is no directory {directory}")
         if not await self._listing.is_empty(directory):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from common.writable import Writable
 from redirector.doors.root.archive import ArchiveView
 from redirector.doors.root.changing import Changing
 from redirector.doors.root.listing import Listing
@@ -47,7 +48,7 @@ class RootDoor:
         version: str,
     ) -> None:
         """`version` is told to clients that ask for it."""
-        names = Names(name_map, config.writable)
+        names = Names(name_map, Writable(name_map, config.writable))
         archive = ArchiveView(questions)
         bringing = Bringing(runner, questions, config.open_deadline)
         opening = Opening(runner, names, Nearness(), bringing, archive)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from common.errors import NameRefused, Refused
-from common.names import normalise_prefix
+from common.errors import NameRefused
 from common.root_server import RootError
 from xroot.protocol import Code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from common.names import NameMap
+    from common.writable import Writable
 
 
 class Names:
     """Understands names: spelling, exports, the archive's own URLs, where clients may write."""
 
-    def __init__(self, names: NameMap, writable: Iterable[str]) -> None:
+    def __init__(self, names: NameMap, writable: Writable) -> None:
         self._names = names
-        self._writable = tuple(map(normalise_prefix, writable))
+        self._writable = writable
 
     def file(self, path: str) -> str:
         """The LFN of a file. Raises NameRefused."""
@@ -41,24 +39,23 @@ class Names:
         what is exported or where clients may write."""
         inside = directory.removesuffix("/") + "/"
         return self._names.leads_to_exports(directory) or any(
-            writable.startswith(inside) for writable in self._writable
+            writable.startswith(inside) for writable in self._writable.directories
         )
 
     def given_in(self, directory: str) -> set[str]:
         """The names in a directory of those that are given."""
         inside = directory.removesuffix("/") + "/"
-        given = (*self._names.exports, *self._writable)
+        given = (*self._names.exports, *self._writable.directories)
         below = (one[len(inside) :].partition("/")[0] for one in given if one.startswith(inside))
         return {name for name in below if name}
 
     def is_writable(self, lfn: str) -> bool:
-        """Whether clients may write under this name."""
-        return f"{lfn}/".startswith(self._writable)
+        """Whether clients may change a file, or make something in a directory, of this name."""
+        return self._writable.is_open(lfn)
 
     def check_writable(self, lfn: str) -> None:
-        """Raises Refused where clients may not write."""
-        if not self.is_writable(lfn):
-            raise Refused(f"{lfn} is not in a directory where clients may write ([root] writable)")
+        """Raises Refused where clients may change no file."""
+        self._writable.check(lfn)
 
 
 def is_directory(lfn: str) -> RootError:

@@ -18,15 +18,20 @@ class Writable:
 
     def __init__(self, names: NameMap, directories: Iterable[str]) -> None:
         self._names = names
-        self._directories = tuple(map(normalise_prefix, directories))
+        #: Each ends with a slash.
+        self.directories = tuple(map(normalise_prefix, directories))
 
     def is_writable(self, name: str) -> bool:
-        """Whether clients may change a file of this name, which is normalised."""
-        return name.startswith(self._directories)
+        """Whether clients may make and change what has this name, which is normalised."""
+        return name.startswith(self.directories)
+
+    def is_open(self, directory: str) -> bool:
+        """Whether clients may make anything in a directory: one of these, or any below."""
+        return f"{directory}/".startswith(self.directories)
 
     def check(self, lfn: str) -> str:
         """The name normalised. Raises NameRefused; Refused if it is not for clients to change."""
         name = self._names.check(lfn)
         if not self.is_writable(name):
-            raise Refused(f"{name} is not in a directory where clients may write")
+            raise Refused(f"{name} is not in a directory where clients may write ([root] writable)")
         return name
