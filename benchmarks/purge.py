@@ -1,4 +1,8 @@
-"""Choosing 100,000 victims out of a pool of a million replicas."""
+"""Choosing 100,000 victims out of a pool of a million replicas, by every policy.
+
+The pool is as bad as it gets for that: three groups with shares, sizes over seven decades,
+and every mark there is, so that there are as many shelves as a real pool could have.
+"""
 
 from __future__ import annotations
 
@@ -6,43 +10,71 @@ import random
 import time
 
 from benchmarks.figures import Figure
+from dataserver.core.candidates import Advice, Candidates
+from dataserver.core.groups import Groups, GroupShare
+from dataserver.core.policies import LRU, POLICIES
 from dataserver.core.pool import Pool
-from dataserver.core.purge import Goal, choose, oldest_first
-from dataserver.core.replica import Found, Limits
+from dataserver.core.purge import Goal, choose
+from dataserver.core.purging import BATCH_FILES
+from dataserver.core.replica import Found, Limits, Mark
 
 REPLICAS = 1_000_000
 VICTIMS = 100_000
-SIZE_BYTES = 1_000_000_000
 NOW_S = 2_000_000_000.0
+GROUPS = ("higgs", "top", "user")
 
 
 def measure() -> list[Figure]:
-    """Times the choice, and taking the victims out of the books."""
-    rng = random.Random(1)
-    pool = Pool(Limits.of(REPLICAS * SIZE_BYTES, 0, 0.95, 0.9))
+    """Times loading, the choice by every policy, and a whole round in its batches."""
+    pool, load_s = _pool(random.Random(1))
+    figures = [Figure("load_s", "reading a million replicas into the books", load_s, "s")]
+    for policy in POLICIES.values():
+        begun_s = time.perf_counter()
+        proposals = Candidates(pool, policy).propose(NOW_S)
+        victims = choose(pool, proposals, Goal(VICTIMS, 0), NOW_S)
+        spent_s = time.perf_counter() - begun_s
+        assert len(victims) == VICTIMS
+        what = f"choosing 100,000 of 1,000,000 by {policy.name}"
+        key = f"choose_{policy.name.replace('-', '_')}_s"
+        figures.append(Figure(key, what, spent_s, "s", at_most=1.0))
+    kept = frozenset(one.lfn for one, _ in zip(pool.idle(), range(VICTIMS), strict=False))
     begun_s = time.perf_counter()
-    pool.load(
+    _whole_round(pool, Candidates(pool, LRU, Advice(keep=kept)))
+    spent_s = time.perf_counter() - begun_s
+    what = "choosing them in batches, past 100,000 that a purge command keeps, and dropping them"
+    figures.append(Figure("round_s", what, spent_s, "s"))
+    each_us = spent_s / VICTIMS * 1e6
+    figures.append(Figure("round_file_us", "that, for each file", each_us, "µs"))
+    return figures
+
+
+def _pool(rng: random.Random) -> tuple[Pool, float]:
+    """The pool, and how long it took to read it into the books."""
+    marks = (None, None, None, *Mark)
+    found = [
         Found(
-            f"/store/run{i // 1000:04}/events_{i:07}.root", SIZE_BYTES, NOW_S - rng.random() * 1e6
+            f"/store/{rng.choice(GROUPS)}/run{i // 1000:04}/events_{i:07}.root",
+            int(10 ** rng.uniform(3, 10)),
+            NOW_S - rng.random() * 1e6,
+            mark=rng.choice(marks),
         )
         for i in range(REPLICAS)
-    )
-    loaded_s = time.perf_counter()
-    victims = choose(pool, oldest_first(pool), Goal(VICTIMS, 0), NOW_S)
-    chosen_s = time.perf_counter()
-    assert len(victims) == VICTIMS
-    for lfn in victims:
-        pool.evict(lfn)
-        pool.drop(lfn)
-    dropped_s = time.perf_counter()
-    return [
-        Figure("load_s", "reading a million replicas into the books", loaded_s - begun_s, "s"),
-        Figure("choose_s", "choosing 100,000 of 1,000,000", chosen_s - loaded_s, "s", at_most=1.0),
-        Figure("drop_s", "taking those out of the books", dropped_s - chosen_s, "s"),
-        Figure(
-            "choose_and_drop_us",
-            "both, for each file",
-            (dropped_s - loaded_s) / VICTIMS * 1e6,
-            "µs",
-        ),
     ]
+    used_bytes = sum(one.size_bytes for one in found)
+    begun_s = time.perf_counter()
+    shares = [GroupShare(name, (f"/store/{name}/",), 0.25) for name in GROUPS]
+    pool = Pool(Limits.of(used_bytes, 0, 0.95, 0.9), Groups(shares, used_bytes))
+    pool.load(found)
+    return pool, time.perf_counter() - begun_s
+
+
+def _whole_round(pool: Pool, candidates: Candidates) -> None:
+    """Chooses and drops in batches, as a round of purging does."""
+    left = VICTIMS
+    while left:
+        proposals = candidates.propose(NOW_S)
+        victims = choose(pool, proposals, Goal(left, 0), NOW_S, BATCH_FILES)
+        for victim in victims:
+            pool.evict(victim.lfn)
+            pool.drop(victim.lfn)
+        left -= len(victims)

@@ -27,14 +27,14 @@ from common.command import CommandSpec, run_command
 from common.errors import PackhorseError, UsageError
 from common.text import one_line
 from dataserver.core import events, instructions
-from dataserver.core.purge import Advice
+from dataserver.core.candidates import Advice
 from dataserver.openers import OpenElsewhereError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dataserver.catalogue import Catalogue
-    from dataserver.core.purge import Plan
+    from dataserver.core.purge_plan import Plan
     from dataserver.disk import PoolDisk
     from dataserver.engine import Engine
     from dataserver.openers import Openers
@@ -89,10 +89,10 @@ class Purger:
         node = self._engine.node
         problem = ""
         advice = Advice()
-        question = node.purge_question(target_bytes)
+        question = node.purging.plan_question(target_bytes, self._engine.now_s())
         if self._command is not None and question.lfns:
             advice, problem = await self._advice(question)
-        found = node.purge_plan(target_bytes, limit, advice, self._engine.now_s())
+        found = node.purging.plan(target_bytes, limit, advice, self._engine.now_s())
         return replace(found, summary=f"{found.summary} ({problem})") if problem else found
 
     # --- carrying out ---------------------------------------------------------

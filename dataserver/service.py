@@ -22,6 +22,7 @@ from common.command import Janitor
 from common.config.root import RootConfig
 from common.errors import PackhorseError
 from common.grpc_server import make_server
+from common.names import normalise_prefix
 from common.root_server import DoorLimits, Listener
 from common.writable import Writable
 from dataserver import adopt
@@ -31,7 +32,9 @@ from dataserver.catalogue import Catalogue
 from dataserver.changing import Changing
 from dataserver.claims import Claims
 from dataserver.core.events import Closing
+from dataserver.core.groups import Groups, GroupShare
 from dataserver.core.node import Node
+from dataserver.core.policies import POLICIES
 from dataserver.core.pool import Pool
 from dataserver.core.replica import Limits
 from dataserver.core.scrub import Scrub
@@ -62,9 +65,11 @@ from protos.packhorse.v1 import dataserver_pb2_grpc, types_pb2
 from protos.packhorse.v1 import redirector_pb2 as pb
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from grpc import aio
 
-    from common.config.model import DataServerConfig, MssConfig
+    from common.config.model import DataServerConfig, GroupConfig, MssConfig
     from common.names import NameMap
     from common.service import NamedTasks
     from dataserver.adopt import Reconciled
@@ -89,15 +94,20 @@ class DataServerService:
         names: NameMap,
         *,
         root: RootConfig | None = None,
+        groups: Mapping[str, GroupConfig] | None = None,
         version: str = "",
     ) -> None:
-        """`root` is what all root:// doors have in common; its defaults if not given."""
+        """`root` is what all root:// doors have in common; its defaults if not given.
+
+        `groups` are those of the site, some of which have a share of every pool.
+        """
         self.name = config.name
         self._config = config
         self._mss = mss
         self._names = names
         self._root = root if root is not None else RootConfig.model_validate({})
         self._writable = Writable(names, self._root.writable)
+        self._groups = groups if groups is not None else {}
         self._version = version
         self._address = ""
         #: HOST:PORT where clients read its files by root://; "" if they cannot.
@@ -255,7 +265,12 @@ class DataServerService:
         limits = Limits.of(
             config.quota, config.max_files, config.high_watermark, config.low_watermark
         )
-        pool = Pool(limits)
+        shares = [
+            GroupShare(name, tuple(normalise_prefix(one) for one in group.paths), group.share)
+            for name, group in self._groups.items()
+            if group.share is not None
+        ]
+        pool = Pool(limits, Groups(shares, limits.low_bytes))
         pool.load(reconciled.found)
         node = Node(
             pool,
@@ -263,6 +278,7 @@ class DataServerService:
             examines=archive.can_examine,
             # A mounted file system tells sizes only; there is no use in asking it for more.
             learns_checksums=self._mss.statcmd is not None,
+            policy=POLICIES[config.purge_policy],
             asks_purge_command=config.purgecmd is not None,
             store_rules=self._store_rules(archive),
         )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dataserver.checksum import Checksum
     from dataserver.core.changes import Change, Inventory
     from dataserver.core.instructions import TellEnded, TellEvicted
-    from dataserver.core.purge import Plan
+    from dataserver.core.purge_plan import Plan
     from dataserver.inspection import Content
 
 #: Names in one message: below the 128 KiB from which on glibc keeps what it is given back

@@ -116,7 +116,7 @@ class RedirectorService:
         config = self._config
         questions = Questions(runner)
         quotas = Quotas(
-            by_group={name: group.quota for name, group in config.groups.items()},
+            by_group={name: group.quota or 0 for name, group in config.groups.items()},
             assumed_bytes=config.assumed_size,
         )
         self._server, self._address = make_server(config.listen)

@@ -23,6 +23,8 @@ from common.config.table import (
 )
 from common.units import Percent, SizeBytes, parse_percent, parse_size, write_percent
 
+PurgePolicyName = Literal["lru", "lru-by-size", "done-first"]
+
 
 class DataServerConfig(Table):
     """A disk node: one pool, its bytes, its purge, its stage commands."""
@@ -79,12 +81,13 @@ class DataServerConfig(Table):
     )
     high_watermark: Percent = Field(
         parse_percent("95%"),
-        description="Purging starts when used bytes pass this share of the quota.",
+        description="Purging starts when used bytes pass this share of the quota, or files this "
+        "share of `max_files`.",
     )
     low_watermark: Percent = Field(
         parse_percent("90%"),
-        description="Purging stops when used bytes are below this share of the quota; the gap to "
-        "the high one is what a purge frees at a time.",
+        description="Purging stops when what passed its high watermark is down to this share; the "
+        "gap between the two is what a purge frees at a time.",
     )
     max_files: Count = Field(
         0,
@@ -99,10 +102,16 @@ class DataServerConfig(Table):
         2,
         description="How many files it stores in the archive at a time, beside its recalls.",
     )
+    purge_policy: PurgePolicyName = Field(
+        "lru",
+        description="Which replicas go first: the longest unused (`lru`), those that take most room "
+        "for longest (`lru-by-size`), or those that sessions have done with, then the longest unused "
+        "(`done-first`). See `docs/purge.md`.",
+    )
     purgecmd: Command | None = Field(
         None,
         description="A command that may rank, veto or add candidates before each purge: JSON lines "
-        "in, verdicts out. See `docs/purge.md`. Default: the longest unused go first.",
+        "in, verdicts out. See `docs/purge.md`. Default: `purge_policy` decides alone.",
     )
     checksum: Literal["adler32", "crc32c", "md5", "none"] = Field(
         "adler32",

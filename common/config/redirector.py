@@ -17,16 +17,37 @@ from common.config.table import (
     PositiveSize,
     Table,
 )
-from common.units import parse_duration, parse_size
+from common.names import normalise_prefix
+from common.units import Percent, parse_duration, parse_size, write_percent
 
 
 class GroupConfig(Table):
-    """A group of users whose datasets are counted together."""
+    """A group of users: how much it may register, and how much of every pool it may count on."""
 
-    quota: PositiveSize = Field(
+    quota: PositiveSize | None = Field(
+        None,
         description="The most bytes the group's datasets may add up to; a registration beyond it "
-        "is refused."
+        "is refused.",
     )
+    share: Percent | None = Field(
+        None,
+        description="The share of every pool's low watermark that its files may use before they are "
+        "purged ahead of others'. What the groups leave is the share of files of no group. See "
+        "`docs/purge.md`.",
+    )
+    paths: list[Export] = Field(
+        [],
+        description="The directories whose files are its own, for `share`. The longest path decides "
+        "between groups.",
+    )
+
+    @model_validator(mode="after")
+    def _share_is_of_something(self) -> Self:
+        if self.share is not None and not self.paths:
+            raise ValueError("share is given without paths: which files are the group's?")
+        if self.paths and self.share is None:
+            raise ValueError("paths are given without a share: what for?")
+        return self
 
 
 class RedirectorConfig(Table):
@@ -91,7 +112,9 @@ class RedirectorConfig(Table):
         "site's usual file.",
     )
     groups: dict[Label, GroupConfig] = Field(
-        {}, description="`[redirector.groups.NAME]`: groups with a quota on registered bytes."
+        {},
+        description="`[redirector.groups.NAME]`: groups with a quota on registered bytes, a "
+        "share of the pools, or both.",
     )
     history: PositiveDuration = Field(
         parse_duration("7d"),
@@ -105,6 +128,26 @@ class RedirectorConfig(Table):
                 "heartbeat, suspect_after and lost_after must grow in this order, but are "
                 f"{self.heartbeat:g} s, {self.suspect_after:g} s and {self.lost_after:g} s"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _shares_fit_together(self) -> Self:
+        shares = [group.share for group in self.groups.values() if group.share is not None]
+        if sum(shares) > 1.0 + 1e-9:
+            raise ValueError(
+                f"the shares of the groups add up to {write_percent(sum(shares))}, "
+                "more than there is"
+            )
+        owners: dict[str, str] = {}
+        for name, group in self.groups.items():
+            for path in group.paths:
+                other = owners.setdefault(normalise_prefix(path), name)
+                if other != name:
+                    raise ValueError(f'"{path}" is a path of group {other} and of group {name}')
+        return self
+
+    @model_validator(mode="after")
+    def _pauses_are_in_order(self) -> Self:
         if self.backoff > self.backoff_max:
             raise ValueError(
                 f"backoff ({self.backoff:g} s) is over backoff_max ({self.backoff_max:g} s)"

@@ -20,6 +20,7 @@ from dataserver.core.unarchived import Unarchived
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from dataserver.core.pins import Pin
     from dataserver.core.replica import Limits
     from dataserver.core.shelves import Place
 
@@ -111,8 +112,8 @@ class Books:
         """Used bytes that no purge could free now: open, pinned, or not safe elsewhere."""
         return self.used_bytes - self.idle_bytes - self.leaving_bytes
 
-    def pins_of(self, lfn: str) -> Mapping[str, float]:
-        """Owner and expiry of every pin on a name."""
+    def pins_of(self, lfn: str) -> Mapping[str, Pin]:
+        """The pins on a name by their owners."""
         return self._pins.of(lfn)
 
     def veto(self, lfn: str, now_s: float) -> str | None:
@@ -132,8 +133,8 @@ class Books:
             return f"open {replica.opens} times" if replica.opens > 1 else "open"
         if not replica.archived:
             return "not in the archive: this may be the only copy"
-        owner, expires_s = max(self._pins.of(lfn).items(), key=lambda pin: pin[1])
-        return f"pinned by {owner} for another {wording.duration(max(0.0, expires_s - now_s))}"
+        last = max(self._pins.of(lfn).values(), key=lambda pin: pin.expires_s)
+        return f"pinned by {last} for another {wording.duration(max(0.0, last.expires_s - now_s))}"
 
     def shortfall(self, more_bytes: int, more_files: int = 0) -> tuple[int, int]:
         """How many bytes and files are too many if that much came on top of all there is."""

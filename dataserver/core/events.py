@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from common.errors import PackhorseError
     from dataserver.checksum import Checksum
+    from dataserver.core.candidates import Advice
     from dataserver.core.failure import Failure
-    from dataserver.core.purge import Advice
 
 # --- the redirector ---------------------------------------------------------
 
@@ -39,10 +39,11 @@ class InTouch:
 
 @dataclass(frozen=True, slots=True)
 class PinOrder:
-    """A pin as ordered: whose, and how long from receipt."""
+    """A pin as ordered: whose, how long from receipt, and what for."""
 
     owner: str
     lifetime_s: float
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,18 @@ class PinsOrdered:
 
 @dataclass(frozen=True, slots=True)
 class EvictionOrdered:
-    """Somebody wants replicas gone now; the answer bears `query_id`."""
+    """`owner` wants replicas gone now, or (`soft`) before all others; answered with `query_id`."""
 
     query_id: int
+    lfns: tuple[str, ...]
+    soft: bool = False
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DoneWith:
+    """Whoever processed these has done with them, and nobody else is known to want them."""
+
     lfns: tuple[str, ...]
 
 
@@ -402,6 +412,7 @@ Event = (
     | Closing
     | PinsOrdered
     | EvictionOrdered
+    | DoneWith
     | Examined
     | Grew
     | Noted

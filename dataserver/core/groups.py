@@ -53,6 +53,10 @@ class Groups:
                 return owner
         return NOBODY
 
+    def names(self) -> list[str]:
+        """The groups with a share, and those of no group; nobody if there are no shares."""
+        return list(self._share_bytes) if self._owners else []
+
     def used_bytes(self, group: str) -> int:
         """What a group has here, without what is on its way out."""
         return self._used_bytes[group]

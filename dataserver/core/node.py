@@ -2,8 +2,8 @@
 
 `Node.handle` takes one event and the time, and returns what the shell is to do. It
 glues together the parts that do the thinking, which share one pool: `Staging` (recalls),
-`Uploads` and `Renames` (what clients do), `Removals` (purges, evictions, losses and what
-clients remove), `Room` (who waits for room, in one line) and `ChangeLog` (what the
+`Uploads` and `Renames` (what clients do), `Purging` (when room is to be made, and what
+goes for it), `Removals` (what leaves, for whatever reason), `Room` (who waits for room, in one line) and `ChangeLog` (what the
 redirector is told of the pool). What belongs to the node as a whole is here: its pins, and
 its lease. Out of touch with the redirector for 0.8 of the lease, it ends its own recalls
 and uploads, so that the redirector can safely give their names to others once the whole
@@ -25,10 +25,12 @@ from dataserver.core.busy import BusyNames
 from dataserver.core.changes import ChangeLog
 from dataserver.core.failure import Failure, FailureKind
 from dataserver.core.instructions import JoinAnew, TellStores
-from dataserver.core.purge import Advice, plan
+from dataserver.core.pins import Pin
+from dataserver.core.policies import LRU
+from dataserver.core.purging import Purging
 from dataserver.core.removals import Removals
 from dataserver.core.renames import Renames
-from dataserver.core.replica import Standing
+from dataserver.core.replica import Mark, Standing
 from dataserver.core.room import Room
 from dataserver.core.staging import Staging
 from dataserver.core.stores import Stores
@@ -39,9 +41,9 @@ if TYPE_CHECKING:
 
     from common.errors import PackhorseError
     from dataserver.core.changes import Inventory
-    from dataserver.core.instructions import AskPurgeCommand, Instruction
+    from dataserver.core.instructions import Instruction
+    from dataserver.core.policies import PurgePolicy
     from dataserver.core.pool import Pool
-    from dataserver.core.purge import Plan
     from dataserver.core.stores import StoreRules
 
 #: Own recalls are ended when this share of the lease has passed without contact.
@@ -88,6 +90,7 @@ class Node:
         slots: int,
         examines: bool,
         learns_checksums: bool = True,
+        policy: PurgePolicy = LRU,
         asks_purge_command: bool = False,
         store_rules: StoreRules | None = None,
     ) -> None:
@@ -99,10 +102,11 @@ class Node:
         self.changes = ChangeLog()
         self._out: list[Instruction] = []
         self._busy = BusyNames()
-        self.removals = Removals(
-            pool, self.changes, self._busy, self._out, asks_command=asks_purge_command
+        self.removals = Removals(pool, self.changes, self._busy, self._out)
+        self.purging = Purging(
+            pool, self.removals, policy, self._out, asks_command=asks_purge_command
         )
-        self._room = Room(pool, self.removals)
+        self._room = Room(pool, self.purging)
         self.staging = Staging(
             pool,
             self.changes,
@@ -135,6 +139,7 @@ class Node:
             events.Closing: self._closing,
             events.PinsOrdered: self._pins_ordered,
             events.EvictionOrdered: removals.evict,
+            events.DoneWith: self._done_with,
             events.Examined: staging.examined,
             events.Grew: staging.grew,
             events.Noted: lambda event, _: staging.noted(event),
@@ -163,8 +168,8 @@ class Node:
             events.StoresOrdered: self._stores_ordered,
             events.Checked: self._checked,
             events.Lost: self._lost,
-            events.Removed: lambda event, _: removals.removed(event),
-            events.Advised: lambda event, _: removals.advised(event),
+            events.Removed: self._removed,
+            events.Advised: lambda event, _: self.purging.advised(event),
             events.DiskWent: self._disk_went,
             events.DiskCame: self._disk_came,
             events.Tick: self._tick,
@@ -174,7 +179,7 @@ class Node:
         """What is to be done about one event."""
         self._handlers[type(event)](event, now_s)
         self._advance(now_s)
-        while not self.removals.advance(*self._room.need(), now_s):
+        while not self.purging.advance(*self._room.need(), now_s):
             self._room.fall_short(now_s)
             self._advance(now_s)
         done = self._out[:]
@@ -240,8 +245,8 @@ class Node:
             staging_bytes_left=self.staging.bytes_left(),
             staging_bytes_per_s=self.staging.rate.bytes_per_s(),
             peak_bytes=pool.peak_bytes,
-            files_purged=self.removals.files_purged,
-            bytes_purged=self.removals.bytes_purged,
+            files_purged=self.purging.files_purged,
+            bytes_purged=self.purging.bytes_purged,
             quota_bytes=pool.limits.quota_bytes,
             unarchived_files=len(pool.unarchived),
             unarchived_bytes=pool.unarchived.size_bytes,
@@ -261,15 +266,6 @@ class Node:
             return ""
         since_s, why = trouble
         return f"the archive has taken nothing for {wording.duration(now_s - since_s)}: {why}"
-
-    def purge_question(self, target_bytes: int) -> AskPurgeCommand:
-        """What the purge command would be asked before a plan for this target."""
-        return self.removals.question(self.removals.plan_goal(target_bytes))
-
-    def purge_plan(self, target_bytes: int, limit: int, advice: Advice, now_s: float) -> Plan:
-        """What a purge down to `target_bytes` used (0: the low watermark) would do now."""
-        goal = self.removals.plan_goal(target_bytes)
-        return plan(self.pool, advice, goal, now_s, limit)
 
     # --- the redirector -----------------------------------------------------
 
@@ -297,6 +293,10 @@ class Node:
                 if lfn not in named and not self.staging.is_staging(lfn):
                     self.pool.set_pins(lfn, (), now_s)
             self.removals.pins_known = True
+
+    def _done_with(self, event: events.DoneWith, _now_s: float) -> None:
+        for lfn in event.lfns:
+            self.pool.mark(lfn, Mark.DONE)
 
     # --- clients ------------------------------------------------------------
 
@@ -359,6 +359,10 @@ class Node:
         self.pool.away = ""
         self.changes.closed = False
 
+    def _removed(self, event: events.Removed, _now_s: float) -> None:
+        self.purging.removed(event)
+        self.removals.removed(event)
+
     def _tick(self, _event: events.Tick, now_s: float) -> None:
         self.pool.expire_pins(now_s)
         self.staging.pass_time(now_s)
@@ -378,10 +382,10 @@ class Node:
         self.staging.check()
         self.uploads.check()
         self.renames.check()
-        self.removals.check()
+        self.removals.check(self.purging.in_flight())
         self.stores.check()
         assert not self._out
 
 
-def _expiries(pins: tuple[events.PinOrder, ...], now_s: float) -> list[tuple[str, float]]:
-    return [(pin.owner, now_s + pin.lifetime_s) for pin in pins]
+def _expiries(pins: tuple[events.PinOrder, ...], now_s: float) -> list[Pin]:
+    return [Pin(pin.owner, now_s + pin.lifetime_s, pin.reason) for pin in pins]

@@ -7,12 +7,23 @@ order, so letting them run out costs O(log n) a pin and never a walk over all.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sortedcontainers import SortedList
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+
+class Pin(NamedTuple):
+    """Who holds a name back, until when (Unix seconds), and what for."""
+
+    owner: str
+    expires_s: float
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.owner} ({self.reason})" if self.reason else self.owner
 
 
 class PinTable:
@@ -21,7 +32,7 @@ class PinTable:
     __slots__ = ("_by_lfn", "_expiries")
 
     def __init__(self) -> None:
-        self._by_lfn: dict[str, dict[str, float]] = {}
+        self._by_lfn: dict[str, dict[str, Pin]] = {}
         self._expiries: SortedList[tuple[float, str, str]] = SortedList()
 
     def __contains__(self, lfn: str) -> bool:
@@ -34,29 +45,29 @@ class PinTable:
         """Every name that is pinned now."""
         return list(self._by_lfn)
 
-    def of(self, lfn: str) -> Mapping[str, float]:
-        """The owners of a name's pins, and when each pin runs out (Unix seconds)."""
+    def of(self, lfn: str) -> Mapping[str, Pin]:
+        """A name's pins by their owners."""
         return self._by_lfn.get(lfn, {})
 
-    def put(self, lfn: str, owner: str, expires_s: float) -> None:
-        """Adds one pin, or moves the expiry of the one this owner has."""
+    def put(self, lfn: str, pin: Pin) -> None:
+        """Adds one pin, in place of the one this owner has."""
         owners = self._by_lfn.setdefault(lfn, {})
-        before_s = owners.get(owner)
-        if before_s is not None:
-            self._expiries.remove((before_s, lfn, owner))
-        owners[owner] = expires_s
-        self._expiries.add((expires_s, lfn, owner))
+        before = owners.get(pin.owner)
+        if before is not None:
+            self._expiries.remove((before.expires_s, lfn, pin.owner))
+        owners[pin.owner] = pin
+        self._expiries.add((pin.expires_s, lfn, pin.owner))
 
-    def replace(self, lfn: str, pins: Iterable[tuple[str, float]]) -> None:
-        """Makes `pins` (owner, expiry) all the pins there are on a name."""
+    def replace(self, lfn: str, pins: Iterable[Pin]) -> None:
+        """Makes `pins` all the pins there are on a name."""
         self.remove(lfn)
-        for owner, expires_s in pins:
-            self.put(lfn, owner, expires_s)
+        for pin in pins:
+            self.put(lfn, pin)
 
     def remove(self, lfn: str) -> None:
         """Forgets every pin on a name."""
-        for owner, expires_s in self._by_lfn.pop(lfn, {}).items():
-            self._expiries.remove((expires_s, lfn, owner))
+        for pin in self._by_lfn.pop(lfn, {}).values():
+            self._expiries.remove((pin.expires_s, lfn, pin.owner))
 
     def expire(self, now_s: float) -> list[str]:
         """Drops the pins that have run out; the names that are pinned no longer."""
@@ -73,9 +84,9 @@ class PinTable:
     def check(self) -> None:
         """Asserts that both views hold the same pins."""
         flat = {
-            (expires_s, lfn, owner)
+            (pin.expires_s, lfn, owner)
             for lfn, owners in self._by_lfn.items()
-            for owner, expires_s in owners.items()
+            for owner, pin in owners.items()
         }
         assert flat == set(self._expiries)
         assert len(flat) == len(self._expiries)

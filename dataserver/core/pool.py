@@ -25,6 +25,7 @@ from dataserver.core.replica import Mark, Standing
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from dataserver.core.pins import Pin
     from dataserver.core.replica import Found, Replica
 
 
@@ -167,20 +168,18 @@ class Pool(Books):
         remarked, self._remarked = self._remarked, {}
         return {lfn: one.mark for lfn in remarked if (one := self._replicas.get(lfn)) is not None}
 
-    def set_pins(self, lfn: str, pins: Iterable[tuple[str, float]], now_s: float) -> None:
-        """Makes `pins` (owner, expiry) all the pins on a name, held or not."""
+    def set_pins(self, lfn: str, pins: Iterable[Pin], now_s: float) -> None:
+        """Makes `pins` all the pins on a name, held or not."""
         before = lfn in self._pins
-        self._pins.replace(
-            lfn, ((owner, expires_s) for owner, expires_s in pins if expires_s > now_s)
-        )
+        self._pins.replace(lfn, (pin for pin in pins if pin.expires_s > now_s))
         self._pins_changed(lfn, before)
 
-    def add_pins(self, lfn: str, pins: Iterable[tuple[str, float]], now_s: float) -> None:
+    def add_pins(self, lfn: str, pins: Iterable[Pin], now_s: float) -> None:
         """Adds pins to those a name has; an owner's later pin replaces its earlier one."""
         before = lfn in self._pins
-        for owner, expires_s in pins:
-            if expires_s > now_s:
-                self._pins.put(lfn, owner, expires_s)
+        for pin in pins:
+            if pin.expires_s > now_s:
+                self._pins.put(lfn, pin)
         self._pins_changed(lfn, before)
 
     def pinned_names(self) -> list[str]:

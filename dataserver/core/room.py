@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dataserver.core.pool import Pool
-    from dataserver.core.removals import Removals
+    from dataserver.core.purging import Purging
 
 
 @dataclass(slots=True, eq=False)
@@ -43,10 +43,10 @@ class Want:
 class Room:
     """The line, and the wishes beside it."""
 
-    def __init__(self, pool: Pool, removals: Removals) -> None:
+    def __init__(self, pool: Pool, purging: Purging) -> None:
         self.growth = Growth(pool)
         self._pool = pool
-        self._removals = removals
+        self._purging = purging
         self._line: list[Want] = []
         self._wishes: dict[str, Want] = {}
         self._no_wishes_before_s = 0.0
@@ -85,7 +85,7 @@ class Room:
             return
         self._wishes.pop(wish.holder, None)
         over_bytes, _ = self._pool.shortfall(wish.size_bytes + self.need()[0])
-        if over_bytes <= self._removals.can_free()[0]:
+        if over_bytes <= self._purging.can_free()[0]:
             self._wishes[wish.holder] = wish
 
     def forget(self, holder: str) -> None:
@@ -99,7 +99,7 @@ class Room:
     def grant(self, now_s: float) -> None:
         """Gives room to those who wait, in order; refuses those for whom there is none."""
         self.growth.grant()
-        can_bytes, can_files = self._removals.can_free()
+        can_bytes, can_files = self._purging.can_free()
         ahead_bytes = ahead_files = 0
         somebody_waits = False
         for want in list(self._line):

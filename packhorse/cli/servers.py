@@ -164,10 +164,16 @@ def _dataserver(loaded: LoadedConfig, name: str, *, waits: bool) -> Service:
 
     site = loaded.site
     config = site.dataservers[name]
+    groups = site.redirector.groups if site.redirector is not None else {}
 
     def make() -> DataServerService:
         return DataServerService(
-            config, site.mss, site.name_map(), root=site.root, version=__version__
+            config,
+            site.mss,
+            site.name_map(),
+            root=site.root,
+            groups=groups,
+            version=__version__,
         )
 
     return KeptDataServer(config.name, make, waits=waits)

@@ -24,10 +24,10 @@ from hypothesis.stateful import (
 from common.errors import Damaged, NotFound, Refused
 from dataserver.core import events as ev
 from dataserver.core import instructions as do
+from dataserver.core.candidates import Advice
 from dataserver.core.failure import Failure, FailureKind
 from dataserver.core.node import Node
 from dataserver.core.pool import Pool
-from dataserver.core.purge import Advice
 from dataserver.core.replica import Found, Limits, Replica
 
 QUOTA_BYTES = 100

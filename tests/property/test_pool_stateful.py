@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import starmap
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -15,11 +18,23 @@ from hypothesis.stateful import (
 )
 
 from common.errors import NotFound
+from dataserver.core.candidates import Candidates
+from dataserver.core.groups import Groups, GroupShare
+from dataserver.core.pins import Pin
+from dataserver.core.policies import POLICIES
 from dataserver.core.pool import Pool
-from dataserver.core.replica import Limits, Replica
+from dataserver.core.purge import Goal, choose
+from dataserver.core.replica import Limits, Mark, Replica
+
+if TYPE_CHECKING:
+    from dataserver.core.policies import PurgePolicy
 
 QUOTA_BYTES = 100
-NAMES = st.sampled_from([f"/f{number}" for number in range(8)])
+NAMES = st.sampled_from(
+    [f"/f{n}" for n in range(4)]
+    + [f"/even/{n}" for n in range(2)]
+    + [f"/odd/{n}" for n in range(2)]
+)
 SIZES = st.integers(0, 60)
 OWNERS = st.sampled_from(["ann", "bob"])
 
@@ -31,7 +46,10 @@ class PoolMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool = Pool(Limits.of(QUOTA_BYTES, 5, 0.9, 0.5))
+        shares = [GroupShare("even", ("/even/",), 0.3), GroupShare("odd", ("/odd/",), 0.3)]
+        self.pool = Pool(Limits.of(QUOTA_BYTES, 5, 0.9, 0.5), Groups(shares, QUOTA_BYTES // 2))
+        self.marks: dict[str, Mark] = {}
+        self.kept_marks: dict[str, Mark | None] = {}
         self.now_s = 0.0
         self.sizes: dict[str, int] = {}
         self.leaving: set[str] = set()
@@ -71,6 +89,9 @@ class PoolMachine(RuleBasedStateMachine):
             return
         last_use_s = self.pool.rename(lfn, new_lfn).last_use_s
         self.sizes[new_lfn] = self.sizes.pop(lfn)
+        if lfn in self.marks:
+            self.marks[new_lfn] = self.marks.pop(lfn)
+            self.kept_marks[new_lfn] = self.marks[new_lfn]
         if lfn in self.unarchived:
             self.unarchived.remove(lfn)
             self.unarchived.add(new_lfn)
@@ -118,7 +139,7 @@ class PoolMachine(RuleBasedStateMachine):
             self.pool.close(replica, self.now_s)
             self.opens[id(replica)] -= 1
             if self.pool.get(replica.lfn) is replica:
-                self.use(replica.lfn)
+                self.note_use(replica.lfn)
 
     @rule(lfn=NAMES)
     def touch(self, lfn: str) -> None:
@@ -126,14 +147,50 @@ class PoolMachine(RuleBasedStateMachine):
         if lfn in self.sizes:
             self.use(lfn)
 
+    @rule(lfn=NAMES, mark=st.sampled_from(Mark))
+    def mark(self, lfn: str, mark: Mark) -> None:
+        self.pool.mark(lfn, mark)
+        if lfn in self.sizes and self.marks.get(lfn) is not Mark.SOFT:
+            self.marks[lfn] = mark
+
+    @rule()
+    def keep_marks(self) -> None:
+        self.kept_marks.update(self.pool.take_remarked())
+        kept = {lfn: self.kept_marks.get(lfn) for lfn in self.sizes}
+        assert kept == {lfn: self.marks.get(lfn) for lfn in self.sizes}
+
+    @rule(
+        policy=st.sampled_from([*POLICIES.values()]),
+        files=st.integers(0, 5),
+        size_bytes=st.integers(0, QUOTA_BYTES),
+    )
+    def purge(self, policy: PurgePolicy, files: int, size_bytes: int) -> None:
+        """Whatever the policy: only what is idle goes, soft evictions first, and just enough."""
+        idle = {one.lfn: one for one in self.pool.idle()}
+        proposals = Candidates(self.pool, policy).propose(self.now_s)
+        chosen = [
+            one.lfn for one in choose(self.pool, proposals, Goal(files, size_bytes), self.now_s)
+        ]
+        assert len(set(chosen)) == len(chosen)
+        assert idle.keys() >= set(chosen)
+        soft = [self.marks.get(lfn) is Mark.SOFT for lfn in chosen]
+        assert soft == sorted(soft, reverse=True)
+        spared_soft = {lfn for lfn in idle if self.marks.get(lfn) is Mark.SOFT} - set(chosen)
+        assert all(soft) or not spared_soft
+        if chosen:
+            freed_before = sum(self.sizes[lfn] for lfn in chosen[:-1])
+            assert len(chosen) - 1 < files or freed_before < size_bytes
+        enough = len(chosen) >= files and sum(self.sizes[lfn] for lfn in chosen) >= size_bytes
+        assert enough or set(chosen) == idle.keys()
+
     @rule(lfn=NAMES, pins=st.dictionaries(OWNERS, st.floats(0.1, 9.0)), add=st.booleans())
     def pin(self, lfn: str, pins: dict[str, float], add: bool) -> None:
         until = {owner: self.now_s + lifetime_s for owner, lifetime_s in pins.items()}
         if add:
-            self.pool.add_pins(lfn, until.items(), self.now_s)
+            self.pool.add_pins(lfn, starmap(Pin, until.items()), self.now_s)
             self.pins.setdefault(lfn, {}).update(until)
         else:
-            self.pool.set_pins(lfn, until.items(), self.now_s)
+            self.pool.set_pins(lfn, starmap(Pin, until.items()), self.now_s)
             self.pins[lfn] = until
 
     @rule(lfn=NAMES)
@@ -164,10 +221,17 @@ class PoolMachine(RuleBasedStateMachine):
 
     def forget(self, lfn: str) -> None:
         del self.sizes[lfn]
+        self.marks.pop(lfn, None)
+        self.kept_marks.pop(lfn, None)
         self.uses.remove(lfn)
         self.unarchived.discard(lfn)
 
     def use(self, lfn: str) -> None:
+        """A use that begins: whatever was done with is wanted again."""
+        self.marks.pop(lfn, None)
+        self.note_use(lfn)
+
+    def note_use(self, lfn: str) -> None:
         self.uses.remove(lfn)
         self.uses.append(lfn)
 
@@ -178,6 +242,10 @@ class PoolMachine(RuleBasedStateMachine):
         assert self.pool.reserved_bytes == self.taken
         assert self.pool.used_bytes + self.pool.reserved_bytes <= QUOTA_BYTES
         assert self.pool.files <= 5
+        for lfn in self.sizes:
+            replica = self.pool.get(lfn)
+            assert replica is not None
+            assert replica.mark is self.marks.get(lfn)
         idle = [one.lfn for one in self.pool.idle()]
         assert idle == [lfn for lfn in self.uses if lfn in set(idle)]
         assert set(idle) == {

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dataserver.core import events as ev
 from dataserver.core.node import Node
+from dataserver.core.policies import LRU
 from dataserver.core.pool import Pool
 from dataserver.core.replica import Found, Limits
 
 if TYPE_CHECKING:
     from dataserver.core.events import Event
     from dataserver.core.instructions import Instruction
+    from dataserver.core.policies import PurgePolicy
     from dataserver.core.stores import StoreRules
 
 Kind = TypeVar("Kind")
@@ -28,6 +30,7 @@ class Driven:
         slots: int = 2,
         examines: bool = False,
         asks: bool = False,
+        policy: PurgePolicy = LRU,
         found: list[Found] | None = None,
         store_rules: StoreRules | None = None,
     ) -> None:
@@ -37,6 +40,7 @@ class Driven:
             pool,
             slots=slots,
             examines=examines,
+            policy=policy,
             asks_purge_command=asks,
             store_rules=store_rules,
         )

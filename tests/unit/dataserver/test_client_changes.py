@@ -7,6 +7,7 @@ import pytest
 from common.errors import AlreadyExists, NotFound, Refused, UsageError
 from dataserver.core import events as ev
 from dataserver.core import instructions as do
+from dataserver.core.pins import Pin
 from dataserver.core.replica import Found
 from tests.support.driven_node import Driven, files, of_kind, only
 
@@ -44,7 +45,7 @@ def test_a_removal_is_answered_when_the_file_is_gone() -> None:
 def test_who_reads_a_removed_file_keeps_it() -> None:
     node = ready()
     reader = node.node.pool.open("/mine", node.now_s)
-    node.node.pool.set_pins("/mine", [("ann", node.now_s + 60.0)], node.now_s)
+    node.node.pool.set_pins("/mine", [Pin("ann", node.now_s + 60.0)], node.now_s)
     node(ev.RemovalOrdered("c1", "/mine"))
     node(ev.Removed(("/mine",)))
     assert node.node.pool.open_files == 0
@@ -100,7 +101,7 @@ def test_why_a_file_is_neither_removed_nor_renamed(
 
 def test_a_rename_claims_the_new_name_moves_the_file_and_is_told_as_two_changes() -> None:
     node = ready()
-    node.node.pool.set_pins("/mine", [("ann", 9e9)], node.now_s)
+    node.node.pool.set_pins("/mine", [Pin("ann", 9e9)], node.now_s)
     assert rename(node, "/mine", "/yours") == do.MoveFile("c1", "/mine", "/yours")
     assert node.node.claims() == ["/yours"]
     assert node.node.is_moving("/mine")
@@ -129,7 +130,7 @@ def test_who_reads_a_renamed_file_keeps_it_open() -> None:
 
 def test_pins_wait_at_the_new_name() -> None:
     node = ready()
-    node.node.pool.set_pins("/yours", [("ann", 9e9)], node.now_s)
+    node.node.pool.set_pins("/yours", [Pin("ann", 9e9)], node.now_s)
     rename(node, "/mine", "/yours")
     node(ev.Renamed("c1"))
     assert node.node.pool.pinned_files == 1

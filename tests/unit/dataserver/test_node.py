@@ -7,9 +7,10 @@ import pytest
 from dataserver.checksum import Checksum
 from dataserver.core import events as ev
 from dataserver.core import instructions as do
+from dataserver.core.candidates import Advice
 from dataserver.core.failure import Failure, FailureKind
-from dataserver.core.purge import Advice
-from dataserver.core.replica import Found
+from dataserver.core.policies import POLICIES
+from dataserver.core.replica import Found, Mark
 from tests.support.driven_node import Driven, files, of_kind, only
 
 # --- one recall ---------------------------------------------------------------
@@ -220,11 +221,29 @@ def test_a_full_pool_makes_room_from_the_longest_unused() -> None:
     assert (load.files_purged, load.bytes_purged) == (4, 400)
 
 
-def test_a_reservation_that_only_lacks_a_file_takes_one() -> None:
+def test_a_reservation_that_only_lacks_a_file_takes_as_many_as_a_round_for_files() -> None:
     node = Driven(10_000, found=files(5), max_files=5)
     node.welcome()
-    assert only(node.order("/a", 10), do.RemoveFiles).lfns == ("/old0",)
+    assert only(node.order("/a", 10), do.RemoveFiles).lfns == ("/old0", "/old1")
     assert only(node(ev.Removed(("/old0",))), do.Copy).lfn == "/a"
+
+
+def test_above_the_high_watermark_in_files_the_pool_goes_to_the_low_one() -> None:
+    node = Driven(1_000_000, found=files(18), max_files=20)
+    node.welcome()
+    assert not node.node.purging.in_flight()
+    # A nineteenth is one more than nine tenths of what there may be; half of it stays.
+    node.stage("/a", 1)
+    assert node.node.purging.in_flight() == {f"/old{n}" for n in range(9)}
+
+
+def test_a_round_for_files_does_not_go_down_to_the_low_watermark_in_bytes() -> None:
+    node = Driven(10_000, found=files(19, 350), max_files=20)
+    node(ev.Welcomed(60.0, node.now_s))
+    removal = only(node(ev.PinsOrdered((), complete=True)), do.RemoveFiles)
+    assert len(removal.lfns) == 9
+    assert node(ev.Removed(removal.lfns)) == []
+    assert (len(node.node.pool), node.node.pool.used_bytes) == (10, 3500)
 
 
 def test_above_the_high_watermark_the_pool_goes_below_the_low_one() -> None:
@@ -352,7 +371,7 @@ def test_a_purge_command_that_fails_is_reported_and_lru_decides() -> None:
     node(ev.Welcomed(60.0, node.now_s))
     node(ev.PinsOrdered((), complete=True))
     told, removal = node(ev.Advised(Advice(), "exit code 1"))
-    assert told == do.Tell("exit code 1; the longest unused go first")
+    assert told == do.Tell("exit code 1; policy lru decides alone")
     assert isinstance(removal, do.RemoveFiles)
     assert removal.lfns[0] == "/old0"
 
@@ -458,6 +477,45 @@ def test_an_eviction_is_answered_when_the_files_are_gone() -> None:
     assert told == do.TellEvicted(7, ("/old0",), (("/old1", "open"), ("/nowhere", "not held here")))
 
 
+def test_a_soft_eviction_removes_nothing_and_goes_first_when_room_is_needed() -> None:
+    node = Driven(found=files(9))
+    node.welcome()
+    told = only(node(ev.EvictionOrdered(7, ("/old5", "/nowhere"), soft=True)), do.TellEvicted)
+    assert told == do.TellEvicted(7, ("/old5",), (("/nowhere", "not held here"),))
+    assert node.node.is_visible("/old5")
+    assert node.node.pool.take_remarked() == {"/old5": Mark.SOFT}
+    assert only(node.order("/a", 200), do.RemoveFiles).lfns[:2] == ("/old5", "/old0")
+
+
+def test_a_soft_eviction_of_a_pinned_file_counts_once_the_pin_is_gone() -> None:
+    node = Driven(found=files(9))
+    node.welcome()
+    node(ev.PinsOrdered((("/old8", (ev.PinOrder("ann", 5.0, "plots"),)),)))
+    told = only(node(ev.EvictionOrdered(7, ("/old8",), soft=True)), do.TellEvicted)
+    assert told.evicted == ("/old8",)
+    assert node.node.pool.veto("/old8", node.now_s) == "pinned by ann (plots) for another 5 s"
+    node.now_s += 6.0
+    node(ev.Tick())
+    assert only(node.order("/a", 200), do.RemoveFiles).lfns[0] == "/old8"
+
+
+def test_what_is_done_with_is_marked_and_a_soft_eviction_outranks_it() -> None:
+    node = Driven(found=files(3), policy=POLICIES["done-first"])
+    node.welcome()
+    node(ev.EvictionOrdered(7, ("/old2",), soft=True))
+    node(ev.DoneWith(("/old1", "/old2", "/nowhere")))
+    assert node.node.pool.take_remarked() == {"/old2": Mark.SOFT, "/old1": Mark.DONE}
+    assert only(node.order("/a", 900), do.RemoveFiles).lfns == ("/old2", "/old1")
+
+
+def test_whoever_evicts_is_named_in_what_the_redirector_is_told() -> None:
+    node = Driven(found=files(3))
+    node.welcome()
+    node.node.inventory()
+    node(ev.EvictionOrdered(7, ("/old2",), owner="ann@desk"))
+    assert [one.reason for one in node.node.changes.take(9)] == ["evicted by ann@desk"]
+
+
 def test_an_eviction_before_the_pins_are_known_is_refused() -> None:
     node = Driven(found=files(1))
     told = only(node(ev.EvictionOrdered(7, ("/old0",))), do.TellEvicted)
@@ -530,8 +588,8 @@ def test_a_heartbeat_has_the_figures_of_the_moment() -> None:
 @pytest.mark.parametrize("target_bytes", [0, 500])
 def test_a_dry_run_changes_nothing(target_bytes: int) -> None:
     node = Driven(found=files(7))
-    assert node.node.purge_question(target_bytes).free_bytes == 200
-    dry_run = node.node.purge_plan(target_bytes, 100, Advice(), node.now_s)
+    assert node.node.purging.plan_question(target_bytes, node.now_s).free_bytes == 200
+    dry_run = node.node.purging.plan(target_bytes, 100, Advice(), node.now_s)
     assert [one.lfn for one in dry_run.verdicts if one.goes] == ["/old0", "/old1"]
     assert len(list(node.node.pool.held())) == 7
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from common.errors import NotFound
+from dataserver.core.pins import Pin
 from dataserver.core.pool import Pool
 from dataserver.core.replica import Found, Limits
 
@@ -116,7 +117,7 @@ def test_looking_into_a_file_protects_it_but_is_no_use() -> None:
 def test_a_pin_holds_until_it_runs_out_and_says_whose_it_is() -> None:
     pool = make_pool()
     put(pool, "/a", 10, 0.0)
-    pool.set_pins("/a", [("session:7", 100.0), ("ann", 50.0)], 0.0)
+    pool.set_pins("/a", [Pin("session:7", 100.0), Pin("ann", 50.0)], 0.0)
     assert pool.veto("/a", 40.0) == "pinned by session:7 for another 60 s"
     pool.expire_pins(99.9)
     assert idle_names(pool) == []
@@ -129,7 +130,7 @@ def test_a_pin_holds_until_it_runs_out_and_says_whose_it_is() -> None:
 
 def test_a_pin_may_come_before_its_file() -> None:
     pool = make_pool()
-    pool.add_pins("/a", [("ann", 50.0)], 0.0)
+    pool.add_pins("/a", [Pin("ann", 50.0)], 0.0)
     put(pool, "/a", 10, 1.0)
     assert idle_names(pool) == []
     pool.set_pins("/a", [], 2.0)
@@ -140,7 +141,7 @@ def test_a_pin_may_come_before_its_file() -> None:
 def test_a_pin_that_is_over_when_it_arrives_is_none() -> None:
     pool = make_pool()
     put(pool, "/a", 10, 0.0)
-    pool.set_pins("/a", [("ann", 5.0)], 5.0)
+    pool.set_pins("/a", [Pin("ann", 5.0)], 5.0)
     assert pool.veto("/a", 5.0) is None
     pool.check()
 
@@ -235,7 +236,7 @@ def test_a_pool_loaded_over_its_quota_may_only_shrink() -> None:
 def test_a_refusal_can_say_what_fills_the_pool() -> None:
     pool = make_pool(quota_bytes=2_000_000, max_files=10)
     put(pool, "/a", 1_500_000, 0.0)
-    pool.set_pins("/a", [("ann", 9.0)], 0.0)
+    pool.set_pins("/a", [Pin("ann", 9.0)], 0.0)
     assert pool.standing_text() == (
         "pool holds 1.5 MB of 2 MB in 1 files, 0 B reserved, 1.5 MB pinned, 0 B open, "
         "1 of 10 files taken"
@@ -277,7 +278,7 @@ def test_nothing_takes_the_place_of_what_is_archived() -> None:
 def test_a_renamed_replica_keeps_its_readers_and_its_last_use() -> None:
     pool = make_pool()
     pool.load([Found("/a", 400, 5.0, archived=False)])
-    pool.set_pins("/a", [("ann", 100.0)], 1.0)
+    pool.set_pins("/a", [Pin("ann", 100.0)], 1.0)
     reader = pool.open("/a", 7.0)
     assert pool.rename("/a", "/b") is reader
     pool.check()

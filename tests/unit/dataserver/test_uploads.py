@@ -9,8 +9,8 @@ import pytest
 from common.errors import AlreadyExists, NotFound, PackhorseError, QuotaExceeded, Refused
 from dataserver.core import events as ev
 from dataserver.core import instructions as do
+from dataserver.core.candidates import Advice
 from dataserver.core.failure import FailureKind
-from dataserver.core.purge import Advice
 from dataserver.core.replica import Found, Standing
 from dataserver.core.uploads import STEP_BYTES
 from tests.support.driven_node import Driven, files, of_kind, only

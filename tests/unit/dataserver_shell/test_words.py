@@ -8,9 +8,9 @@ from common.errors import NameRefused, UsageError
 from dataserver import wire
 from dataserver.checksum import Checksum
 from dataserver.core import events, instructions
+from dataserver.core.candidates import Advice
 from dataserver.core.changes import Change, Inventory
 from dataserver.core.failure import Failure, FailureKind
-from dataserver.core.purge import Advice
 from dataserver.inspection import Content, Format, Table
 from dataserver.link import Ends
 from dataserver.purger import understand

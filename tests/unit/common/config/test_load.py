@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from common.config.dataserver import PurgePolicyName
 from common.config.load import LoadedConfig, load
 from common.errors import ConfigError
+from dataserver.core.policies import POLICIES
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 
@@ -201,6 +204,17 @@ def test_a_default_taken_from_a_mistake_is_no_second_mistake(file: File) -> None
         ("[packetizer]", '[packetizer]\nheartbeat = "1m"', "must be shorter than lease"),
         ("[redirector]", '[redirector]\nlisten = "127.0.0.1:0"', "port 0, which nobody can call"),
         ("[redirector]", "[redirector]\ngroups = { a = 5 }", "redirector.groups.a: 5 is not a table"),
+        ("[redirector]", '[redirector.groups.a]\nshare = "5%"\n[redirector]',
+         "share is given without paths"),
+        ("[redirector]", '[redirector.groups.a]\npaths = ["/a"]\n[redirector]',
+         "paths are given without a share"),
+        ("[redirector]", ('[redirector.groups]\na = { share = "60%", paths = ["/a"] }\n'
+         'b = { share = "41%", paths = ["/b"] }\n[redirector]'),
+         "the shares of the groups add up to 101%, more than there is"),
+        ("[redirector]", ('[redirector.groups]\na = { share = "6%", paths = ["/a"] }\n'
+         'b = { share = "4%", paths = ["/b", "/a//"] }\n[redirector]'),
+         '"/a//" is a path of group a and of group b'),
+        ('"500GB"', '"500GB"\npurge_policy = "fifo"', "purge_policy: "),
         ("[redirector]", '[redirector.groups.a]\nquata = "1GB"\n[redirector]',
          'redirector.groups.a.quata: unknown key; did you mean "quota"?'),
         ('"builtin"', '"cp"', '\'cp\' is neither "builtin" nor a list like'),
@@ -260,3 +274,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         load(tmp_path / "nowhere.toml", {})
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         load(tmp_path, {})
+
+
+def test_every_purge_policy_there_is_can_be_chosen() -> None:
+    assert sorted(get_args(PurgePolicyName)) == sorted(POLICIES)
