@@ -213,6 +213,7 @@ class Recalls:
             with contextlib.suppress(OSError):
                 await self._disk.threads.call(lambda: self._disk.unlink(order.lfn))
             raise
+        self._archive.published(order.lfn)
         return events.Published(order.recall_id)
 
     # --- in threads, and in batches -------------------------------------------

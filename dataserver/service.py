@@ -183,7 +183,10 @@ class DataServerService:
         config = self._config
         disk, catalogue, identity = await self._take_pool()
         this_life = f"{_owner(identity)}/{self._boot_epoch}"
-        archive = Archive(self._mss, self._names, owner=this_life, slots=config.slots)
+        orders = disk.private / "orders.sqlite"
+        archive = Archive(
+            self._mss, self._names, owner=this_life, slots=config.slots, orders=orders
+        )
         running = Running(disk.private / "running", _owner(identity), disk.threads)
         await asyncio.to_thread(running.end_leftovers)
         janitor = await asyncio.to_thread(Janitor, this_life)
@@ -197,6 +200,7 @@ class DataServerService:
         recalls = Recalls(
             engine, archive, disk, catalogue, running, algorithm, has_command=has_command
         )
+        await archive.start()
         # In the opposite order: when no recall is left, nor are their commands.
         self._closing.push_async_callback(archive.close)
         self._closing.push_async_callback(recalls.stop)
@@ -235,7 +239,7 @@ class DataServerService:
         self._spawn(tasks, "link", link.run())
         work = checker.check(reconciled.suspects, reconciled.unarchived)
         self._background.append(tasks.spawn(f"{self.name}: adoption", work))
-        self._closing.push_async_callback(self._end_recalls, engine, link)
+        self._closing.push_async_callback(self._end_recalls, engine, link, archive)
 
     async def _take_pool(self) -> tuple[PoolDisk, Catalogue, str]:
         disk = await asyncio.to_thread(PoolDisk, self._config.pool)
@@ -455,8 +459,9 @@ class DataServerService:
         self._grace_s = grace_s
         await self._closing.aclose()
 
-    async def _end_recalls(self, engine: Engine, link: Link) -> None:
+    async def _end_recalls(self, engine: Engine, link: Link, archive: Archive) -> None:
         """Ends every recall, and gives the redirector a chance to hear of it."""
+        archive.keep_orders()
         engine.post(Closing())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._grace_s):

@@ -144,6 +144,12 @@ class Batcher(Generic[Item, Answer]):
         while self._tasks:
             await asyncio.wait(self._tasks)
 
+    async def stop(self) -> None:
+        """Cancels what is under way, and waits for its end; who waits for it hears nothing."""
+        for task in self._tasks:
+            task.cancel()
+        await self.finish()
+
     async def _work(self) -> None:
         while batch := self._waiting[: self._limit]:
             del self._waiting[: self._limit]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from common.config.places import Problem
 from common.errors import ConfigError
@@ -24,6 +24,20 @@ if TYPE_CHECKING:
 
 Role = Literal["redirector", "dataserver", "packetizer"]
 ROLES: tuple[Role, ...] = ("redirector", "dataserver", "packetizer")
+
+
+#: The keys of [mss] that hold commands.
+COMMANDS: Final = (
+    "stagecmd",
+    "statcmd",
+    "listcmd",
+    "storecmd",
+    "removecmd",
+    "submitcmd",
+    "pollcmd",
+    "cancelcmd",
+    "releasecmd",
+)
 
 
 def check_for_role(
@@ -86,12 +100,10 @@ def _check_pool(key: KeyPath, node: DataServerConfig) -> Iterator[Problem]:
 
 
 def _check_commands(site: SiteConfig) -> Iterator[Problem]:
-    if isinstance(site.mss.stagecmd, list):
-        yield from _check_program(("mss", "stagecmd"), site.mss.stagecmd[0])
-    if site.mss.statcmd is not None:
-        yield from _check_program(("mss", "statcmd"), site.mss.statcmd[0])
-    if site.mss.listcmd is not None:
-        yield from _check_program(("mss", "listcmd"), site.mss.listcmd[0])
+    for key in COMMANDS:
+        command = getattr(site.mss, key)
+        if isinstance(command, list):
+            yield from _check_program(("mss", key), command[0])
     for key in ("credential_files", "credential_contents"):
         for name, path in getattr(site.mss, key).items():
             if not path.is_file():

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from common.command import PASSED_BY_DEFAULT, Credentials, check_template
 from common.config.table import (
+    AskCommand,
     Export,
     FilesByVariable,
     ListCommand,
@@ -19,6 +20,7 @@ from common.config.table import (
     StageCommand,
     StatCommand,
     StoreCommand,
+    SubmitCommand,
     Table,
     VariablePattern,
 )
@@ -88,6 +90,41 @@ class MssConfig(Table):
         False,
         description="With the batch contract: whether the command's input stays open after the last file, so that "
         "it is told of files that nobody wants any more. It must not wait for the end of its input then.",
+    )
+    submitcmd: SubmitCommand | None = Field(
+        None,
+        description="For archives that are asked for files and make them ready in their own time: the "
+        "command that orders files (`{source}`, `{lfn}`, `{size}`, `{key}`), and prints the archive's id "
+        "of the order. Once `pollcmd` says that a file is ready, `stagecmd` copies it. See `docs/stage-command.md`.",
+    )
+    pollcmd: AskCommand | None = Field(
+        None,
+        description="With `submitcmd`: the command that asks how an order stands (`{id}`, `{key}`, `{source}`, `{lfn}`).",
+    )
+    cancelcmd: AskCommand | None = Field(
+        None,
+        description="With `submitcmd`: the command that calls an order off. Without it the archive is not told.",
+    )
+    releasecmd: AskCommand | None = Field(
+        None,
+        description="With `submitcmd`: the command that tells the archive that a file which was ready is not needed "
+        "any more. Without it the archive is not told.",
+    )
+    submit_files: PositiveCount = Field(
+        1000,
+        description="With `submitcmd`: the most files a node has on order at a time. Room for each is reserved.",
+    )
+    poll: PositiveDuration = Field(
+        parse_duration("10s"),
+        description="With `submitcmd`: how soon the archive is asked after an order, and after news.",
+    )
+    poll_max: PositiveDuration = Field(
+        parse_duration("5m"),
+        description="With `submitcmd`: how rarely it is asked in the end, while there are no news.",
+    )
+    submit_deadline: PositiveDuration = Field(
+        parse_duration("24h"),
+        description="With `submitcmd`: how long the archive may take to make a file ready.",
     )
     statcmd: StatCommand | None = Field(
         None,
@@ -178,6 +215,10 @@ class MssConfig(Table):
 
     @model_validator(mode="after")
     def _contract_can_be_kept(self) -> Self:
+        if (self.submitcmd is None) != (self.pollcmd is None):
+            raise ValueError("submitcmd and pollcmd go together: give both, or neither")
+        if self.submitcmd is None and (self.cancelcmd or self.releasecmd):
+            raise ValueError("cancelcmd and releasecmd need a submitcmd and a pollcmd")
         if self.contract == "batch":
             if isinstance(self.stagecmd, str):
                 raise ValueError('contract = "batch" needs a stagecmd of the site\'s own')

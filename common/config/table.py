@@ -160,6 +160,23 @@ def _root_url(value: object) -> str:
     return str(_peer_address(address if ":" in address else f"{address}:1094"))
 
 
+def _submit_command(value: object) -> list[str]:
+    """With placeholders it is told of one file, without any of many on its input."""
+    argv = _argv(value)
+    used = _placeholders(argv, ("key", "source", "lfn", "size"))
+    if used and not used & {"source", "lfn"}:
+        raise ValueError("the command has no {source} and no {lfn}: which file is it about?")
+    return argv
+
+
+def _ask_command(value: object) -> list[str]:
+    argv = _argv(value)
+    used = _placeholders(argv, ("key", "id", "source", "lfn"))
+    if used and not used & {"id", "key"}:
+        raise ValueError("the command has no {id} and no {key}: which request is it about?")
+    return argv
+
+
 def _variable_pattern(value: object) -> str:
     """The name of an environment variable, or the beginning of several names and a `*`."""
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*\*?", value):
@@ -207,6 +224,9 @@ Command = Annotated[list[str], Written("list of words"), PlainValidator(_argv)]
 StageCommand = Annotated[
     list[str] | str, Written('list of words, or `"builtin"`'), PlainValidator(_stage_command)
 ]
+SubmitCommand = Annotated[list[str], Written("list of words"), PlainValidator(_submit_command)]
+#: A command about files that were submitted.
+AskCommand = Annotated[list[str], Written("list of words"), PlainValidator(_ask_command)]
 VariablePattern = Annotated[str, Written("names"), PlainValidator(_variable_pattern)]
 Variable = Annotated[str, PlainValidator(_variable)]
 #: Files, by the environment variables that are about them.

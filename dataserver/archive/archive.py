@@ -14,9 +14,10 @@ from dataserver.archive.mounted import MountedArchive
 from dataserver.archive.mounted_lister import MountedLister
 from dataserver.archive.site_commands import SiteCommands
 from dataserver.archive.storing import remover_of, storer_of
+from dataserver.archive.submitting import SubmitSettings, Submitter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from common.command import Failure
@@ -31,7 +32,8 @@ class Archive:
 
     `owner` marks the processes of its commands, for `common.command.kill_leftovers`.
     `parallel_stats` is how many files are asked about, and directories listed by a
-    command, at a time, `slots` how many runs of a stage command there may be.
+    command, at a time, `slots` how many runs of a stage command there may be. What is on
+    order in the archive is kept in a file at `orders`; None: it is forgotten at the end.
     """
 
     def __init__(
@@ -42,20 +44,30 @@ class Archive:
         owner: str,
         parallel_stats: int = 8,
         slots: int = 4,
+        orders: Path | None = None,
     ) -> None:
         commands = SiteCommands.of(config, names, owner)
         #: How many files may be on their way at a time.
         self.capacity = slots
-        self._to_close: list[Callable[[], Awaitable[None]]] = []
-        self._fetcher: Fetcher
+        self._batches: BatchCommand | None = None
+        self._submitter: Submitter | None = None
         self._examiner: MountedArchive | StatCommand | None = None
         lister: ArchiveLister | None = None
+        fetcher: Fetcher
         if isinstance(config.stagecmd, str):
             mounted = MountedArchive(names, config.deadline, config.stall, parallel_stats)
-            self._fetcher = self._examiner = mounted
+            fetcher = self._examiner = mounted
             lister = MountedLister(parallel_stats)
+        elif config.contract == "batch":
+            fetcher = self._batches = _batch_command(config, config.stagecmd, commands, slots)
+            self.capacity = slots * config.batch_files
         else:
-            self._fetcher = self._stage_command(config, config.stagecmd, commands, slots)
+            fetcher = StageCommand(config.stagecmd, commands, config.deadline, config.stall)
+        settings = _submit_settings(config, copies=self.capacity, parallel=parallel_stats)
+        if settings is not None:
+            fetcher = self._submitter = Submitter(settings, commands, fetcher, orders)
+            self.capacity = config.submit_files
+        self._fetcher = fetcher
         if config.statcmd is not None:
             self._examiner = StatCommand(config.statcmd, commands, parallel_stats)
         if config.listcmd is not None:
@@ -64,29 +76,27 @@ class Archive:
         self._storer = storer_of(config, names, commands)
         self._remover = remover_of(config, names, commands)
 
-    def _stage_command(
-        self, config: MssConfig, command: Sequence[str], commands: SiteCommands, slots: int
-    ) -> Fetcher:
-        if config.contract == "blocking":
-            return StageCommand(command, commands, config.deadline, config.stall)
-        settings = BatchSettings(
-            argv=fill_words(command, {}),
-            commands=commands,
-            deadline_s=config.deadline,
-            stall_s=config.stall,
-            hears_cancel=config.batch_cancel,
-        )
-        self.capacity = slots * config.batch_files
-        batches = BatchCommand(
-            settings, slots=slots, most_files=config.batch_files, wait_s=config.batch_wait
-        )
-        self._to_close.append(batches.close)
-        return batches
+    async def start(self) -> None:
+        """Takes up what is on order in the archive. Raises ConfigError, Damaged."""
+        if self._submitter is not None:
+            await self._submitter.start()
+
+    def keep_orders(self) -> None:
+        """The server is about to stop: what is cancelled from now on is not called off."""
+        if self._submitter is not None:
+            self._submitter.keep_all()
 
     async def close(self) -> None:
         """Ends what commands are still running for files that nobody waits for any more."""
-        for close in self._to_close:
-            await close()
+        if self._submitter is not None:
+            await self._submitter.close()
+        if self._batches is not None:
+            await self._batches.close()
+
+    def published(self, lfn: str) -> None:
+        """A file that was fetched is safe in the pool, so the archive need not keep it ready."""
+        if self._submitter is not None:
+            self._submitter.published(lfn)
 
     @property
     def can_examine(self) -> bool:
@@ -139,9 +149,10 @@ class Archive:
         (0 there if unknown). A file that grows beyond `limit_bytes` is stopped.
         `on_start` is given the command's process id, which is its group's as well,
         and its start time, as soon as it runs; `on_progress` the bytes that are
-        there and `on_note` what is said of the work, now and then. When the task is cancelled, nothing of the command is
-        left when CancelledError leaves here. What lies at `target` after a failure
-        is the caller's to remove. Raises NameRefused for a name that no rule maps.
+        there and `on_note` what is said of the work, now and then. When the task is
+        cancelled, nothing of the command is left when CancelledError leaves here. What lies
+        at `target` after a failure is the caller's to remove. Raises NameRefused for a name
+        that no rule maps.
         """
         order = FetchOrder(
             lfn=lfn,
@@ -172,3 +183,35 @@ class Archive:
         """
         assert self._remover is not None
         return await self._remover.remove(lfn)
+
+
+def _batch_command(
+    config: MssConfig, template: Sequence[str], commands: SiteCommands, slots: int
+) -> BatchCommand:
+    settings = BatchSettings(
+        argv=fill_words(template, {}),
+        commands=commands,
+        deadline_s=config.deadline,
+        stall_s=config.stall,
+        hears_cancel=config.batch_cancel,
+    )
+    return BatchCommand(
+        settings, slots=slots, most_files=config.batch_files, wait_s=config.batch_wait
+    )
+
+
+def _submit_settings(config: MssConfig, *, copies: int, parallel: int) -> SubmitSettings | None:
+    if config.submitcmd is None or config.pollcmd is None:
+        return None
+    return SubmitSettings(
+        submitcmd=config.submitcmd,
+        pollcmd=config.pollcmd,
+        cancelcmd=config.cancelcmd,
+        releasecmd=config.releasecmd,
+        poll_s=config.poll,
+        poll_max_s=config.poll_max,
+        deadline_s=config.submit_deadline,
+        stall_s=config.stall,
+        parallel=parallel,
+        copies=copies,
+    )

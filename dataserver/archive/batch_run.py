@@ -26,6 +26,7 @@ from dataserver.archive.batch_roll import OVER, FileState, Roll
 from dataserver.archive.commanded import look_at
 from dataserver.archive.hearing import Hearing
 from dataserver.archive.model import Fetched, FetchOrder
+from dataserver.archive.run_failure import failure_of_run
 from dataserver.disk import is_no_space
 
 if TYPE_CHECKING:
@@ -45,10 +46,6 @@ LOOK_WITHIN_S: Final = 10.0
 DROP_GRACE_S: Final = 5.0
 #: How long a command may tidy up after its last file; it holds a slot.
 LINGER_S: Final = 30.0
-
-#: What an exit code says of the command itself, and not of one of its files: wrong usage, a
-#: wrong set-up, a program that cannot be run.
-_ABOUT_THE_COMMAND: Final = frozenset({64, 78, 126, 127})
 
 
 @dataclass(eq=False, slots=True)
@@ -135,7 +132,7 @@ class BatchRun:
         result = None
         try:
             result = await self._run_command()
-            failure = self._cut or _failure_of(result)
+            failure = self._cut or (failure_of_run(result) if result is not None else None)
         except OSError as error:
             reason = f"the batch command cannot be run: {error.strerror or error}"
             kind = ErrorClass.NO_SPACE if is_no_space(error) else ErrorClass.TRANSIENT
@@ -311,20 +308,6 @@ class BatchRun:
         for key, file in self._files.items():
             if self._roll[key] in {FileState.DROPPED, FileState.GONE}:
                 shutil.rmtree(file.order.target.parent, ignore_errors=True)
-
-
-def _failure_of(result: CommandResult | None) -> Failure | None:
-    """What the end of the command means for a file that it was not through with.
-
-    An exit code is about the run: it must not call ninety files lost of which the command
-    has not looked at one.
-    """
-    if result is None or result.failure is None:
-        return None
-    never_ran = result.exit_code is None
-    if never_ran or result.cut is not None or result.exit_code in _ABOUT_THE_COMMAND:
-        return result.failure
-    return Failure(ErrorClass.TRANSIENT, result.failure.reason)
 
 
 def _is_written(target: Path) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,9 @@ from common.names import NameMap
 from dataserver.archive import Archive, ArchiveEntry, ArchiveFile, Fetched, Presence
 from dataserver.archive.answers import understand_file, understand_listing
 from dataserver.archive.batch_lines import Said, file_line, understand
+from dataserver.archive.submitting.words import Answer, many_answers
 from dataserver.checksum import Checksum
+from tests.support.waiting import becomes_true
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,7 +99,7 @@ def program(path: Path, text: str) -> Path:
 def test_the_example_script_tells_failures_apart(
     tmp_path: Path, source: str, error_class: ErrorClass | None, words: str
 ) -> None:
-    (example,) = re.findall(r"```sh\n(#!.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    example = script_shown("Stages one file")
     script = program(tmp_path / "stage.sh", example)
     program(tmp_path / "bin" / "xrdcp", FAKE_XRDCP)
     path = f"{tmp_path}/bin:/usr/bin:/bin"
@@ -195,6 +198,83 @@ def test_what_a_batch_command_says_is_understood_as_the_page_says() -> None:
         Said("1", "done"),
         Said("1", "failed", failure=Failure(ErrorClass.NOT_FOUND, "…")),
     ]
+
+
+# An HSM whose requests are files: their content is what it says of them.
+HSM = """#!/bin/sh
+cd "$(dirname "$0")"
+case $1 in
+    recall) echo "queued at 3" >17; echo "$3" >source; echo "request accepted"; echo 17 ;;
+    status) cat "$2" ;;
+    cancel) rm "$2" ;;
+esac
+"""
+
+
+async def test_the_example_of_an_hsm_takes_orders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = str(program(tmp_path / "hsm-order.sh", script_shown("hsm-order.sh")))
+    program(tmp_path / "hsm" / "hsm", HSM)
+    monkeypatch.setenv("PATH", f"{tmp_path}/hsm:/usr/bin:/bin")
+    store = make_store(tmp_path)
+    (shown,) = [block for block in toml_shown() if "hsm-order.sh" in block]
+    shown = shown.replace("/usr/local/libexec/hsm-order.sh", script)
+    archive = archive_of(store, {**tomllib.loads(shown)["mss"], "poll": "10ms", "poll_max": "10ms"})
+    await archive.start()
+    request = tmp_path / "hsm" / "17"
+    for number, (state, outcome) in enumerate(
+        [("done", None), ("error: torn", "torn"), ("", "cancelled")]
+    ):
+        request.unlink(missing_ok=True)
+        notes: list[str] = []
+        target = tmp_path / "incoming" / str(number) / "a"
+        target.parent.mkdir(parents=True)
+        fetching = asyncio.create_task(archive.fetch("/store/a", target, on_note=notes.append))
+        await becomes_true(lambda notes=notes: "17: queued at 3" in notes)
+        if outcome == "cancelled":
+            fetching.cancel()
+            await becomes_true(lambda: not request.exists())
+            continue
+        request.write_text(f"{state}\n")
+        fetched = await fetching
+        if outcome is None:
+            assert fetched.failure is None
+            assert target.read_bytes() == b"content"
+            archive.published("/store/a")
+        else:
+            assert fetched.failure is not None
+            assert outcome in fetched.failure.reason
+    await archive.close()
+    assert (tmp_path / "hsm" / "source").read_text() == f"{store}/a\n"
+
+
+def test_the_lines_about_orders_are_understood_as_the_page_says() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    lines = re.findall(r"`(\{\"key\".*?\})`", text)
+    assert list(many_answers("\n".join(lines).encode())) == [
+        ("f3a1", Answer("req-17")),
+        ("f3a1", Answer("", "waiting", "3 of 17")),
+        ("f3a1", Answer("", "failed", "", Failure(ErrorClass.NOT_FOUND, "no such file on tape"))),
+    ]
+
+
+def test_every_example_of_a_configuration_is_one() -> None:
+    for block in toml_shown():
+        keys = tomllib.loads(block)["mss"]
+        names = [{"prefix": "/store", "archive": "/tape/store"}]
+        MssConfig.model_validate({"stagecmd": "builtin", "names": names, **keys})
+
+
+def toml_shown() -> list[str]:
+    return re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def script_shown(word: str) -> str:
+    """The one script for the shell that has a word in it."""
+    scripts = re.findall(r"```sh\n(#!.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (found,) = [script for script in scripts if word in script]
+    return found
 
 
 def one_shown(language: str, field: str) -> str:
