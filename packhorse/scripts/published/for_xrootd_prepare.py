@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Answers `xrdfs prepare` for a stock XRootD, with one of these scripts.
 
-    ofs.preplib libXrdOfsPrepGPI.so -admit all -maxresp 1m -run DIR/prepare.sh
+    ofs.preplib libXrdOfsPrepGPI.so -admit all -run DIR/prepare.sh
 
 XRootD gives its program no options, so that prepare.sh is three lines of your own:
 
@@ -58,6 +58,8 @@ class Prepare:
             return
         # XRootD waits for whoever holds its pipes.
         os.setsid()
+        # A request that is cancelled cleans up behind itself.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         nothing = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):
             os.dup2(nothing, number)
