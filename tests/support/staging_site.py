@@ -18,8 +18,19 @@ if TYPE_CHECKING:
 
 SCRIPTS = Path(__file__).parents[1] / "integration" / "scripts"
 NODES = ("n1", "n2", "n3")
-#: Asks the mounted archive for the size, so that room is reserved to the byte.
-STATCMD = ["stat", "--printf", '{{"size": %s}}', "{source}"]
+
+
+def asking_archive(if_missing: int = 1) -> list[str]:
+    """A statcmd: asks the mounted archive for the size, so that room is reserved to the byte.
+
+    Of a missing file it says so with 66, or else only that something is wrong.
+    """
+    look = f"""[ ! -d "$0" ] || exec echo '{{{{"type": "dir"}}}}'
+    stat --printf '{{{{"size": %s}}}}' "$0" || exit {if_missing}"""
+    return ["sh", "-c", look, "{source}"]
+
+
+STATCMD = asking_archive()
 
 
 @dataclass

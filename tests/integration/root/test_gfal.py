@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.cluster import free_port
 from tests.support.patience import eventually
-from tests.support.staging_site import StagingSite, content_of, staging_site
+from tests.support.staging_site import StagingSite, asking_archive, content_of, staging_site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 PYTHON = "/usr/bin/python3"
 TIMEOUT_S = 60.0
 WRITABLE = "/store/user"
-#: What it cannot tell of is not there, says its exit code.
-STATCMD = ["sh", "-c", """stat --printf '{{"size": %s}}' "$0" || exit 66""", "{source}"]
 #: It asks after one second, two, four and so on.
 POLLING = ("--polling-timeout", "30")
 
@@ -81,7 +79,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StagingSi
     port = free_port()
     with staging_site(
         tmp_path_factory.mktemp("gfal"),
-        statcmd=STATCMD,
+        statcmd=asking_archive(if_missing=66),
         root={"writable": [WRITABLE]},
         root_listen=f"127.0.0.1:{port}",
     ) as site:

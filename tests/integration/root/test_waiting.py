@@ -19,7 +19,7 @@ from tests.support.patience import eventually
 from tests.support.recorded_xrootd import WritableXrootd, is_installed
 from tests.support.root_client import RootClient, open_to_read, redirect_of
 from tests.support.side_by_side import IMPATIENT
-from tests.support.staging_site import StagingSite, content_of, staging_site
+from tests.support.staging_site import StagingSite, asking_archive, content_of, staging_site
 from xroot import requests
 from xroot.protocol import Status
 
@@ -30,13 +30,6 @@ pytestmark = pytest.mark.skipif(shutil.which("xrdcp") is None, reason="xrdcp is 
 
 TIMEOUT_S = 60.0
 EXAMPLES = Path(__file__).parents[3] / "examples"
-#: Of what is not there it says so (66).
-STATCMD = [
-    "sh",
-    "-c",
-    """[ -e "$0" ] || exit 66; stat --printf '{{"size": %s}}' "$0" """,
-    "{source}",
-]
 LISTCMD = [sys.executable, str(EXAMPLES / "scripts" / "list.py"), "{source}"]
 
 
@@ -94,7 +87,9 @@ class Clients:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StagingSite]:
     listen = f"127.0.0.1:{free_port()}"
     folder = tmp_path_factory.mktemp("site")
-    with staging_site(folder, statcmd=STATCMD, listcmd=LISTCMD, root_listen=listen) as made:
+    with staging_site(
+        folder, statcmd=asking_archive(if_missing=66), listcmd=LISTCMD, root_listen=listen
+    ) as made:
         yield made
 
 
@@ -163,13 +158,19 @@ def test_files_in_the_archive_are_read_as_any_others(
 def test_a_failing_stage_command_is_heard_in_its_own_words(
     desk: StagingSite, clients: Clients
 ) -> None:
-    # cp copies no directories.
-    (desk.cluster.archive / "store" / "odd").mkdir(parents=True, exist_ok=True)
+    # Nobody may read what no process has in its memory.
+    desk.cluster.write("/store/near-odd", b"").with_name("odd").symlink_to("/proc/self/mem")
     done = clients.run("xrdcp", clients.url("/store/odd"), "got")
     assert done.returncode == 54
     assert "[3005]" in done.stderr
-    assert "omitting directory" in done.stderr
+    assert "Input/output error" in done.stderr
     assert len(desk.ran_on("/store/odd")) == 3, "all attempts were in vain"
+
+
+def test_a_directory_of_the_archive_looks_like_one(desk: StagingSite, clients: Clients) -> None:
+    desk.archived("deep/down/file")
+    assert "IsDir" in clients.xrdfs("stat", "/store/deep/down")
+    assert clients.xrdfs("ls", "/store/deep").split() == ["/store/deep/down"]
 
 
 def test_what_is_nowhere_is_not_waited_for(desk: StagingSite, clients: Clients) -> None:
