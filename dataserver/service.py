@@ -27,12 +27,14 @@ from common.root_server import DoorLimits, Listener
 from common.writable import Writable
 from dataserver import adopt
 from dataserver.archive import Archive
+from dataserver.archive.site_commands import recalls_of
 from dataserver.attributes import Attributes
 from dataserver.catalogue import Catalogue
 from dataserver.changing import Changing
 from dataserver.claims import Claims
 from dataserver.core.events import Closing
 from dataserver.core.groups import Groups, GroupShare
+from dataserver.core.instructions import KeepCommands
 from dataserver.core.node import Node
 from dataserver.core.policies import POLICIES
 from dataserver.core.pool import Pool
@@ -189,11 +191,14 @@ class DataServerService:
         )
         running = Running(disk.private / "running", _owner(identity), disk.threads)
         await asyncio.to_thread(running.end_leftovers)
-        janitor = await asyncio.to_thread(Janitor, this_life)
+        janitor = await asyncio.to_thread(Janitor, this_life, recalls_of(this_life))
         self._closing.push_async_callback(asyncio.to_thread, janitor.close)
         await asyncio.to_thread(disk.sweep_incoming)
         reconciled = await self._reconcile(disk, catalogue)
         engine = self._engine = self._make_engine(reconciled, archive)
+        engine.carry_with(
+            {KeepCommands: lambda order: janitor.keep(order.until_s - engine.now_s())}
+        )
         await self._take_up_stores(engine, catalogue, reconciled)
         algorithm = None if config.checksum == "none" else config.checksum
         has_command = not isinstance(self._mss.stagecmd, str)

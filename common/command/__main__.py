@@ -1,11 +1,10 @@
-"""`python -m common.command OWNER`: the janitor's process, see `common.command.janitor`."""
+"""`python -m common.command OWNER LEASED`: the janitor's process, see `janitor`."""
 
 from __future__ import annotations
 
 import sys
 
-from common.command.leftovers import kill_leftovers
+from common.command.janitor import main
 
 if __name__ == "__main__":
-    sys.stdin.buffer.read()
-    kill_leftovers(sys.argv[1])
+    main(sys.argv[1], sys.argv[2])

@@ -180,6 +180,7 @@ class BatchRun:
         return settings.commands.spec(
             settings.argv,
             settings.deadline_s,
+            owner=settings.commands.recalls,
             cwd=directory,
             stdin=b"" if self._input is not None else self._lines(),
             stdin_fd=None if self._input is None else self._input.fd,

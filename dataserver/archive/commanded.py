@@ -70,6 +70,7 @@ class StageCommand:
         return self.commands.spec(
             render_argv(self.template, values),
             self.deadline_s,
+            owner=self.commands.recalls,
             cwd=order.target.parent,
             watch=order.target,
             stall_s=self.stall_s,

@@ -14,15 +14,25 @@ if TYPE_CHECKING:
     from common.names import NameMap
 
 
+def recalls_of(owner: str) -> str:
+    """The mark of an owner's commands that bring files: others may be given their work."""
+    return f"{owner}/recalls"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteCommands:
-    """The settings of every run. `owner` marks its processes."""
+    """The settings of every run. `owner` marks its processes, `recalls` those that bring files."""
 
     names: NameMap
     owner: str
     output_limit_bytes: int
     passes: Sequence[str]
     credentials: Credentials
+
+    @property
+    def recalls(self) -> str:
+        """Marks the processes that bring files, see `recalls_of`."""
+        return recalls_of(self.owner)
 
     @classmethod
     def of(cls, config: MssConfig, names: NameMap, owner: str) -> SiteCommands:

@@ -61,6 +61,17 @@ class StopStep:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepCommands:
+    """Let the commands of recalls live until this time (Unix), unless a later one is told.
+
+    They are to end then even if this process is stopped, and can do nothing about it: the
+    redirector will give their files to others.
+    """
+
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Inspect:
     """Find out what a newly published file holds, when there is time."""
 
@@ -271,6 +282,7 @@ Instruction = (
     | Verify
     | Publish
     | StopStep
+    | KeepCommands
     | Inspect
     | TellEnded
     | ClaimName

@@ -24,7 +24,7 @@ from dataserver.core import events, reasons, refusals
 from dataserver.core.busy import BusyNames
 from dataserver.core.changes import ChangeLog
 from dataserver.core.failure import Failure, FailureKind
-from dataserver.core.instructions import JoinAnew, TellStores
+from dataserver.core.instructions import JoinAnew, KeepCommands, TellStores
 from dataserver.core.pins import Pin
 from dataserver.core.policies import LRU
 from dataserver.core.purging import Purging
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 #: Own recalls are ended when this share of the lease has passed without contact.
 LEASE_SHARE = 0.8
+#: Their commands are ended by this share of it, if the node could not do so: it was stopped.
+COMMANDS_SHARE = 0.9
 #: How often damaged files that could not be removed are tried again.
 RETRY_S = 60.0
 
@@ -140,11 +142,11 @@ class Node:
             events.PinsOrdered: self._pins_ordered,
             events.EvictionOrdered: removals.evict,
             events.DoneWith: self._done_with,
-            events.Examined: staging.examined,
+            events.Examined: self._covered(staging.examined),
             events.Grew: staging.grew,
             events.Noted: lambda event, _: staging.noted(event),
             events.Copied: staging.copied,
-            events.Verified: staging.verified,
+            events.Verified: self._covered(staging.verified),
             events.Published: staging.published,
             events.StepFailed: staging.step_failed,
             events.Stopped: staging.stopped,
@@ -152,7 +154,7 @@ class Node:
             events.Claimed: self._claimed,
             events.ClaimRefused: self._claim_refused,
             events.RoomWanted: uploads.want,
-            events.UploadWritten: uploads.written,
+            events.UploadWritten: self._upload_written,
             events.UploadPublished: uploads.published,
             events.UploadFailed: uploads.failed,
             events.UploadGone: uploads.gone,
@@ -178,6 +180,7 @@ class Node:
     def handle(self, event: events.Event, now_s: float) -> list[Instruction]:
         """What is to be done about one event."""
         self._handlers[type(event)](event, now_s)
+        self._end_uncovered(now_s)
         self._advance(now_s)
         while not self.purging.advance(*self._room.need(), now_s):
             self._room.fall_short(now_s)
@@ -271,10 +274,15 @@ class Node:
 
     def _welcomed(self, event: events.Welcomed, _now_s: float) -> None:
         self._lease_s = event.lease_s or None
-        self._contact_s = max(self._contact_s, event.since_s)
+        self._note_contact(event.since_s)
 
     def _in_touch(self, event: events.InTouch, _now_s: float) -> None:
-        self._contact_s = max(self._contact_s, event.since_s)
+        self._note_contact(event.since_s)
+
+    def _note_contact(self, since_s: float) -> None:
+        self._contact_s = max(self._contact_s, since_s)
+        if self._lease_s is not None:
+            self._out.append(KeepCommands(self._contact_s + COMMANDS_SHARE * self._lease_s))
 
     def _recall_ordered(self, event: events.RecallOrdered, now_s: float) -> None:
         self.pool.add_pins(event.lfn, _expiries(event.pins, now_s), now_s)
@@ -369,8 +377,34 @@ class Node:
         if now_s >= self._retry_at_s:
             self._retry_at_s = now_s + RETRY_S
             self.removals.retry()
+
+    # --- the lease ------------------------------------------------------------
+    #
+    # The process may have been stopped for long between any two events. So the lease is
+    # looked at with each of them, and before a command is started or anything published.
+
+    def _covered(self, step: Callable[[Any, float], None]) -> Callable[[Any, float], None]:
+        """What leads a recall to its next step, unless it is ended first."""
+
+        def handle(event: Any, now_s: float) -> None:
+            self._end_uncovered(now_s)
+            if not self._is_lease_over(now_s):
+                step(event, now_s)
+
+        return handle
+
+    def _upload_written(self, event: events.UploadWritten, now_s: float) -> None:
+        self._end_uncovered(now_s)
+        self.uploads.written(event, now_s)
+
+    def _is_lease_over(self, now_s: float) -> bool:
         silence_s = now_s - self._contact_s
-        if self._lease_s is not None and silence_s > LEASE_SHARE * self._lease_s:
+        return self._lease_s is not None and silence_s > LEASE_SHARE * self._lease_s
+
+    def _end_uncovered(self, now_s: float) -> None:
+        """Ends what others may be given, once out of touch for most of the lease."""
+        if self._is_lease_over(now_s):
+            silence_s = now_s - self._contact_s
             self.staging.revoke_all(reasons.lease_ended(silence_s), now_s)
             self.uploads.end_all(refusals.out_of_touch(silence_s), now_s)
 

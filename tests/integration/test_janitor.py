@@ -16,7 +16,7 @@ SERVER = """
 import asyncio, sys
 from common.command import CommandSpec, Janitor, run_command
 
-janitor = Janitor(sys.argv[1] + "/this-life")
+janitor = Janitor(sys.argv[1] + "/this-life", sys.argv[1] + "/this-life/leased")
 spec = CommandSpec(argv=["sleep", "1000"], deadline_s=2000, owner=sys.argv[1] + "/this-life")
 asyncio.run(run_command(spec, on_start=lambda pid, _: print(pid, flush=True)))
 """
@@ -38,7 +38,7 @@ def test_a_janitor_ends_with_its_server_and_leaves_other_lives_alone() -> None:
     other = subprocess.Popen(
         ["sleep", "1000"], env={"PATH": "/usr/bin:/bin", "PACKHORSE_COMMAND_ID": f"{OWNER}/other/1"}
     )
-    janitor = Janitor(f"{OWNER}/this-life")
+    janitor = Janitor(f"{OWNER}/this-life", f"{OWNER}/this-life/leased")
     janitor.close()
     assert other.poll() is None
     other.kill()
@@ -46,7 +46,7 @@ def test_a_janitor_ends_with_its_server_and_leaves_other_lives_alone() -> None:
 
 
 def test_a_janitor_that_somebody_killed_is_replaced() -> None:
-    janitor = Janitor(f"{OWNER}/this-life")
+    janitor = Janitor(f"{OWNER}/this-life", f"{OWNER}/this-life/leased")
     first = psutil.Process().children()[-1]
     first.kill()
     psutil.wait_procs([first], timeout=20)
@@ -55,3 +55,33 @@ def test_a_janitor_that_somebody_killed_is_replaced() -> None:
     assert second.pid != first.pid
     janitor.close()
     assert not second.is_running()
+
+
+def test_leased_commands_end_with_the_lease_though_their_server_is_stopped() -> None:
+    janitor = Janitor(f"{OWNER}/this-life", f"{OWNER}/this-life/leased")
+    others, leased = _sleeping("this-life/1"), _sleeping("this-life/leased/2")
+    janitor.keep(1000.0)
+    janitor.keep(0.01)
+    # A server that is stopped does nothing for it, as we do.
+    leased.wait(timeout=20)
+    assert others.poll() is None
+    janitor.keep(1000.0)
+    janitor.close()
+    others.wait(timeout=20)
+
+
+def test_a_replaced_janitor_knows_of_the_lease() -> None:
+    janitor = Janitor(f"{OWNER}/this-life", f"{OWNER}/this-life/leased")
+    first = psutil.Process().children()[-1]
+    first.kill()
+    psutil.wait_procs([first], timeout=20)
+    leased = _sleeping("this-life/leased/1")
+    janitor.keep(0.01)
+    janitor.ensure()
+    leased.wait(timeout=20)
+    janitor.close()
+
+
+def _sleeping(mark: str) -> subprocess.Popen[bytes]:
+    environment = {"PATH": "/usr/bin:/bin", "PACKHORSE_COMMAND_ID": f"{OWNER}/{mark}"}
+    return subprocess.Popen(["sleep", "1000"], env=environment)

@@ -14,6 +14,7 @@ from packetizer.core.nodes import NodeSeen
 from packetizer.core.plan import TableSeen
 from redirector.core import events as head_ev
 from redirector.core.states import FileState, NodeState
+from tests.simulation.broken import PromiseBroken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from packetizer.core.figures import Figures
     from redirector.core.model import FileEvent
     from tests.simulation.cluster.archive import Archive
+    from tests.simulation.cluster.clock import HostClock
     from tests.simulation.cluster.head_node import HeadNode
     from tests.simulation.cluster.wire import Wire
     from tests.simulation.cluster.world import World
@@ -60,7 +62,9 @@ class Ledger:
         for lease in kept.leases:
             ranges = self.committed.setdefault(lease.file.lfn, [])
             clash = [r for r in ranges if r[0] < lease.stop and lease.start < r[1]]
-            assert not clash, f"{lease.file.lfn} [{lease.start}, {lease.stop}) counted twice"
+            if clash:
+                twice = f"{lease.file.lfn} [{lease.start}, {lease.stop})"
+                raise PromiseBroken(10, f"{twice} is counted twice")
             ranges.append((lease.start, lease.stop))
             self.entries[lease.file.lfn] = lease.file.entries
         assert isinstance(kept.payload, Counter)
@@ -97,8 +101,11 @@ class Ledger:
 class DeskNode:
     """The packetizer's process: its desk, its database, and its link to the head."""
 
-    def __init__(self, world: World, head: HeadNode, archive: Archive) -> None:
+    name = "desk"
+
+    def __init__(self, world: World, head: HeadNode, archive: Archive, clock: HostClock) -> None:
         self.alive = False
+        self.clock = clock
         self.disk = Ledger()
         self.desk: Desk
         self._world = world
@@ -111,7 +118,7 @@ class DeskNode:
 
     def open_session(self, lfns: list[str]) -> None:
         """A client opens the session; it is durable from here on."""
-        self.disk.spec = ev.SessionSpec("dataset", created_s=self._world.now_s)
+        self.disk.spec = ev.SessionSpec("dataset", created_s=self.clock.now_s())
         self.disk.files = [FileSpec(lfn) for lfn in lfns]
         self._handle(self.disk.restored())
         self._surveyed_life = -1
@@ -122,7 +129,9 @@ class DeskNode:
         """A new process reads the database."""
         self._life += 1
         self.alive = True
+        self.clock.start_process()
         self.disk.epoch += 1
+        self._world.effect(self.name, "commit of its epoch")
         self.desk = Desk(self.disk.epoch, TUNING)
         self._surveyed_life = -1
         self._world.tell(f"desk: starts, epoch {self.disk.epoch}")
@@ -131,9 +140,9 @@ class DeskNode:
         self._later(0.1, self._tick)
         self._later(0.0, self._look)
 
-    def kill(self) -> None:
-        """kill -9."""
-        self._world.tell("desk: killed")
+    def kill(self, *, power: bool = False) -> None:
+        """kill -9, or the machine is off."""
+        self._world.tell(f"desk: {'loses its power' if power else 'killed'}")
         self.alive = False
         self._life += 1
         for _, wire in self._wires.values():
@@ -178,7 +187,7 @@ class DeskNode:
         if not self._head.alive:
             self._surveyed_life = -1
             return
-        now_s = self._world.now_s
+        now_s = self._head.now_s()
         nodes = [
             NodeSeen(
                 one.address.node,
@@ -203,7 +212,7 @@ class DeskNode:
     def _tell_standing(self, lfn: str) -> None:
         if not self._head.alive or self.disk.spec is None:
             return
-        now_s = self._world.now_s
+        now_s = self._head.now_s()
         (standing,) = self._head.head.standing([lfn], now_s)
         columns = self._head.head.locate([lfn], now_s)
         if columns.holders[0]:
@@ -246,7 +255,7 @@ class DeskNode:
     # --- carrying out ----------------------------------------------------------
 
     def _handle(self, event: ev.Event) -> None:
-        for instruction in self.desk.handle(event, self._world.now_s):
+        for instruction in self.desk.handle(event, self.clock.now_s()):
             self._do(instruction)
 
     def _do(self, instruction: do.Instruction) -> None:
@@ -291,37 +300,15 @@ class DeskNode:
 
     def _kept(self, kept: do.KeepCommit) -> None:
         self.disk.commit(kept)
+        self._world.effect(self.name, "commit of a result")
         self._handle(ev.CommitKept(kept.session_id, kept.worker, kept.commit_id))
 
     def _keep_bad(self, ranges: object) -> None:
         for one in ranges:  # type: ignore[attr-defined]
             self.disk.bad.setdefault(one.index, []).append(one)
+        self._world.effect(self.name, "commit of what is bad")
 
     def _keep_end(self, figures: Figures) -> None:
         self.disk.end = figures
+        self._world.effect(self.name, "commit of the end")
         self._handle(ev.EndKept(SESSION))
-
-    # --- promises --------------------------------------------------------------
-
-    def check_every_entry(self) -> None:
-        """Every entry is counted exactly once in the results, or named as missing."""
-        assert self.disk.end is not None, "the session never ended"
-        counted: Counter[tuple[str, int]] = Counter()
-        for result in self.disk.results.values():
-            for (lfn, start, stop), times in result.items():
-                for entry in range(start, stop):
-                    counted[lfn, entry] += times
-        lost = {one.lfn for one in self.disk.end.missing if one.start == one.stop == 0}
-        named = {
-            (one.lfn, entry)
-            for one in self.disk.end.missing
-            for entry in range(one.start, one.stop)
-        }
-        for file in self.disk.files:
-            if file.lfn in lost:
-                continue
-            for entry in range(self._archive.tapes[file.lfn].entries):
-                times = counted.pop((file.lfn, entry), 0)
-                expected = 0 if (file.lfn, entry) in named else 1
-                assert times == expected, f"{file.lfn} entry {entry} is counted {times} times"
-        assert not counted, f"counted, but not part of the dataset: {counted}"

@@ -1,37 +1,44 @@
-"""A data server: the real `Node` core, with a disk that survives its crashes."""
+"""A data server: the real `Node` core, on a machine whose disk survives its crashes."""
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec
 
 from dataserver.core import events as ev
 from dataserver.core import instructions as do
 from dataserver.core.node import Node
 from dataserver.core.pool import Pool
-from dataserver.core.replica import Found, Limits
-from redirector.core import events as head_ev
-from redirector.core import instructions as head_do
-from redirector.core.model import Failure as HeadFailure
-from redirector.core.model import NodeAddress, NodeLoad, ReplicaChange, RunningRecall
-from redirector.core.states import ErrorClass
-from tests.simulation.cluster.uploads import Answered, Refused, Uploads
+from tests.simulation.cluster.adopting import Adopting
+from tests.simulation.cluster.commands import Commands
+from tests.simulation.cluster.disk import DiskError, Mood, Row, SimDisk
+from tests.simulation.cluster.node_link import HEARTBEAT_S, NodeLink
+from tests.simulation.cluster.recall_steps import RecallSteps
+from tests.simulation.cluster.uploads import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dataserver.core.replica import Limits
+    from redirector.core import events as head_ev
     from tests.simulation.cluster.archive import Archive
+    from tests.simulation.cluster.clock import HostClock
+    from tests.simulation.cluster.uploads import Answered, Refused
     from tests.simulation.cluster.wire import Wire
     from tests.simulation.cluster.world import Planned, World
 
-HEARTBEAT_S = 1.0
-RECONNECT_S = 0.5
+P = ParamSpec("P")
+
 #: How long the commands of a killed data server live on, until its janitor ends them.
 JANITOR_S = 0.5
+#: How long it takes until somebody who starts a server in vain tries again.
+START_AGAIN_S = 3.0
+SLOTS = 2
 
 
 class DiskNode:
-    """One data server's process and its disk.
+    """One data server's machine: its disk, its processes, and its clock.
 
     `dial` opens a wire to the head, or gives None while the head cannot be reached;
     `ask_head` asks it something by a call of its own.
@@ -41,357 +48,331 @@ class DiskNode:
         self,
         world: World,
         name: str,
-        quota_bytes: int,
+        limits: Limits,
         archive: Archive,
+        clock: HostClock,
         dial: Callable[[DiskNode], Wire | None],
         ask_head: Callable[[DiskNode, head_ev.Event, Answered, Refused], None],
     ) -> None:
         self.name = name
         self.alive = False
-        self.quota_bytes = quota_bytes
+        self.limits = limits
+        self.archive = archive
+        self.clock = clock
+        self.disk = SimDisk()
+        self.commands = Commands(world, archive, self.disk)
         self.node: Node
-        #: What lies in the pool, verified and synced, with its row in the catalogue.
-        self.files: dict[str, int] = {}
-        #: Of these, what clients wrote: the archive does not have it.
-        self.unarchived: set[str] = set()
-        #: Recall or upload id → (LFN, bytes): what lies in the incoming directory.
-        self.incoming: dict[str, tuple[str, int]] = {}
-        #: Commands that run on this machine; they outlive a killed server by a moment.
-        self.commands: dict[str, str] = {}
+        self.link: NodeLink
+        self.uploads: Uploads
+        #: Told of every instruction of the core, before it is carried out.
+        self.observers: list[Callable[[DiskNode, do.Instruction], None]] = []
+        #: What could not be removed from the incoming directory; the next start sweeps it.
+        self.left_over: set[str] = set()
+        #: LFN → how many clients have it open in this life.
+        self.readers: Counter[str] = Counter()
+        #: Names whose files somebody deleted, or that could not be read: true losses.
+        self.spoilt: set[str] = set()
+        #: Files at their places that nobody knows: they could neither be entered nor removed.
+        self.strays: set[str] = set()
+        #: Names that were written anew, though the disk does not say that it will stay so.
+        self.unsure: set[str] = set()
+        #: What this life has found on the disk.
+        self.found_bytes = self.found_files = 0
         self._world = world
-        self._archive = archive
         self._dial = dial
         self._ask_head = ask_head
         self._life = 0
-        self._wire: Wire | None = None
-        self.uploads: Uploads
-        self._steps: dict[str, Planned] = {}
-        self._beats: dict[int, float] = {}
-        self._said_hello_s = 0.0
+        self._frozen_until_s = 0.0
+        self._kept_until_s = 0.0
+        self._thawing: list[Callable[[], None]] = []
+        self._steps: RecallSteps
 
     # --- living and dying ------------------------------------------------------
+
+    @property
+    def boot_epoch(self) -> str:
+        """Names this life of the process."""
+        return f"{self.name}-{self._life}"
+
+    @property
+    def quota_bytes(self) -> int:
+        """What the pool may hold."""
+        return self.limits.quota_bytes
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the process is stopped (SIGSTOP), its commands going on."""
+        return self._world.now_s < self._frozen_until_s
 
     def start(self) -> None:
         """A new process: ends what a killed one left, and takes stock of the disk."""
         self._life += 1
+        if self.disk.mood not in {Mood.WELL, Mood.FULL}:
+            self.tell(f"cannot start: the disk is {self.disk.mood.value}")
+            self.later(START_AGAIN_S, self.start)
+            return
         self.alive = True
-        self.commands.clear()
-        self.incoming.clear()
-        pool = Pool(Limits.of(self.quota_bytes, 0, 0.95, 0.9))
-        pool.load(
-            Found(lfn, size, self._world.now_s, archived=lfn not in self.unarchived)
-            for lfn, size in self.files.items()
-        )
-        self.node = Node(pool, slots=2, examines=True)
-        self.uploads = Uploads(self, self._boot_epoch, partial(self._ask_head, self))
-        self._beats = {}
-        self._world.tell(f"{self.name}: starts, life {self._life}, {len(self.files)} files")
-        self.later(0.0, self._connect)
+        self._frozen_until_s = self._kept_until_s = 0.0
+        self._thawing.clear()
+        self.commands.end_all()
+        self.disk.incoming.clear()
+        self.left_over.clear()
+        self.readers.clear()
+        self.strays.clear()
+        self.clock.start_process()
+        adopting = Adopting(self)
+        self.found_bytes = sum(one.size_bytes for one in adopting.found)
+        self.found_files = len(adopting.found)
+        pool = Pool(self.limits)
+        pool.load(adopting.found)
+        self.node = Node(pool, slots=SLOTS, examines=True)
+        self.link = NodeLink(self, self._world, self._dial)
+        self.uploads = Uploads(self, self.boot_epoch, partial(self._ask_head, self))
+        self._steps = RecallSteps(self)
+        self.tell(f"starts, life {self._life}, {len(self.disk.files)} files")
+        adopting.begin()
+        self.later(0.0, self.link.connect)
         self.later(HEARTBEAT_S, self._beat)
 
-    def kill(self) -> None:
-        """kill -9: the process is gone; its janitor ends its commands a moment later."""
-        self._world.tell(f"{self.name}: killed")
-        self.alive = False
+    def kill(self, *, power: bool = False) -> None:
+        """kill -9: a janitor ends the commands a moment later. `power`: the machine is off."""
+        self.tell("loses its power" if power else "killed")
+        was_alive, self.alive = self.alive, False
         self._life += 1
-        self.later(JANITOR_S, self.commands.clear)
-        self._steps.clear()
-        if self._wire is not None:
-            self._wire.cut()
-            self._wire = None
+        self._frozen_until_s = 0.0
+        if power:
+            self.commands.end_all()
+            self.disk.cut_power(self._world.rng)
+        else:
+            life = self._life
+            self._world.after(JANITOR_S, lambda: self._clean_behind(life))
+        if was_alive:
+            self.link.cut(late=not power and self._world.rng.random() < 0.5)
 
-    @property
-    def _boot_epoch(self) -> str:
-        return f"{self.name}-{self._life}"
+    def _clean_behind(self, life: int) -> None:
+        """The janitor ends the commands of a life that has ended."""
+        if life == self._life:
+            self.commands.end_all()
+
+    def _keep_commands(self, until_s: float) -> None:
+        """The janitor ends what runs then, unless it is told a later time, or stopped itself."""
+        self._kept_until_s = max(self._kept_until_s, until_s)
+        life = self._life
+
+        def end() -> None:
+            if life == self._life and self.now_s() >= self._kept_until_s:
+                self.commands.end_all()
+
+        self._world.after(self.clock.delay_s(until_s), end)
+
+    def freeze(self, lasts_s: float) -> None:
+        """SIGSTOP, and SIGCONT after a while: gone for everybody, and back without knowing."""
+        self.tell(f"is stopped for {lasts_s:.1f} s")
+        self._frozen_until_s = self._world.now_s + lasts_s
+        self.link.freeze(lasts_s)
+        life = self._life
+
+        def thaw() -> None:
+            if life == self._life:
+                self.tell("goes on")
+                waiting, self._thawing = self._thawing, []
+                for action in waiting:
+                    self.later(0.0, action)
+
+        self._world.after(lasts_s, thaw)
 
     def delay_s(self, mean_s: float) -> float:
         """A random delay."""
         return self._world.delay_s(mean_s)
 
     def later(self, delay_s: float, action: Callable[[], None]) -> Planned:
-        """Plans something this life of the process does."""
+        """Plans something this life of the process does, as soon as it is not stopped."""
         life = self._life
 
         def act() -> None:
-            if life == self._life:
+            if life != self._life:
+                planned.call_off()
+            elif planned.called_off:
+                pass
+            elif self.is_frozen:
+                self._thawing.append(act)
+            else:
+                self._world.touched.add(self.name)
                 action()
 
-        return self._world.after(delay_s, act)
+        planned = self._world.after(delay_s, act)
+        return planned
 
-    # --- the link to the head --------------------------------------------------
+    def of_this_life(self, action: Callable[P, object]) -> Callable[P, None]:
+        """An action that only this life of the process takes: a later one was not told of it."""
+        life = self._life
 
-    def _connect(self) -> None:
-        wire = self._dial(self)
-        if wire is None:
-            self.later(RECONNECT_S + self._world.delay_s(0.2), self._connect)
-            return
-        self._wire = wire
-        self._said_hello_s = self._world.now_s
-        wire.attach("client", self._receive, lambda: self._disconnected(wire))
-        running = tuple(
-            RunningRecall(one.recall_id, one.lfn, self.node.pool.reserved_for(one.recall_id))
-            for one in self.node.staging.live()
-        )
-        self._send(
-            head_ev.NodeHello(
-                connection=wire.number,
-                address=NodeAddress(
-                    self.name, f"{self.name}:1", self.name, root_address=f"{self.name}:2"
-                ),
-                boot_epoch=self._boot_epoch,
-                pool_id=f"pool-{self.name}",
-                quota_bytes=self.quota_bytes,
-                recall_slots=2,
-                running=running,
-                claims=self.node.claims(),
-            )
-        )
+        def act(*args: P.args, **kwargs: P.kwargs) -> None:
+            if life == self._life:
+                action(*args, **kwargs)
 
-    def _disconnected(self, wire: Wire) -> None:
-        if self._wire is not wire:
-            return
-        wire.open = False
-        self._wire = None
-        if self.alive:
-            self.node.changes.abandon()
-            self.later(RECONNECT_S, self._connect)
+        return act
 
-    def _send(self, event: object) -> None:
-        if self._wire is not None:
-            self._wire.send("server", event)
+    def effect(self, what: str) -> None:
+        """Something has been done that outlives the process, or that others see."""
+        self._world.touched.add(self.name)
+        self._world.effect(self.name, what)
 
-    def _receive(self, command: object) -> None:
-        if not self.alive or self._wire is None:
-            return
-        match command:
-            case head_do.Welcome(recall_lease_s=lease_s):
-                self.handle(ev.Welcomed(lease_s, self._said_hello_s))
-            case head_do.SendInventory():
-                inventory = self.node.inventory()
-                self._send(
-                    head_ev.InventoryPiece(
-                        self._wire.number,
-                        inventory.lfns,
-                        inventory.size_bytes,
-                        last=True,
-                        change_number=inventory.number,
-                    )
-                )
-            case head_do.ConfirmHeartbeat(number=number):
-                if number in self._beats:
-                    self.handle(ev.InTouch(self._beats.pop(number)))
-            case head_do.StartRecall():
-                self.handle(
-                    ev.RecallOrdered(
-                        command.recall_id,
-                        command.lfn,
-                        command.size_bytes or None,
-                        None,
-                        command.reserve_bytes,
-                        tuple(ev.PinOrder(pin.owner, pin.lifetime_s) for pin in command.pins),
-                    )
-                )
-            case head_do.CancelRecall(recall_id=recall_id, reason=reason):
-                self._cancel(recall_id, reason)
-            case head_do.SetPins(files=files, complete=complete):
-                orders = tuple(
-                    (one.lfn, tuple(ev.PinOrder(pin.owner, pin.lifetime_s) for pin in one.pins))
-                    for one in files
-                )
-                self.handle(ev.PinsOrdered(orders, complete))
-            case _:
-                raise AssertionError(f"unknown command {command}")
-
-    def _cancel(self, recall_id: str, reason: str) -> None:
-        """A recall this node does not run has ended already; that is the answer."""
-        if self.node.staging.get(recall_id) is None:
-            failure = HeadFailure(ErrorClass.CANCELLED, "not run here")
-            self._send(
-                head_ev.RecallEnded(self._wire.number if self._wire else 0, recall_id, "", failure)
-            )
-        else:
-            self.handle(ev.RecallRevoked(recall_id, reason))
+    def tell(self, text: str) -> None:
+        """Adds to the story."""
+        self._world.tell(f"{self.name}: {text}")
 
     def _beat(self) -> None:
         self.later(HEARTBEAT_S, self._beat)
         self.handle(ev.Tick())
-        if self._wire is None:
-            return
-        load = self.node.load(self._world.now_s)
-        number = len(self._beats) + int(self._world.now_s * 1000)
-        self._beats = {number: self._world.now_s, **dict(list(self._beats.items())[:20])}
-        self._send(
-            head_ev.NodeHeartbeat(
-                self._wire.number,
-                NodeLoad(
-                    used_bytes=load.used_bytes,
-                    reserved_bytes=load.reserved_bytes,
-                    pinned_bytes=load.protected_bytes,
-                    files=load.files,
-                    recalls_running=load.recalls_running,
-                    recalls_waiting=load.recalls_waiting,
-                    staging_bytes_left=load.staging_bytes_left,
-                    staging_rate=load.staging_bytes_per_s,
-                ),
-                load.quota_bytes,
-                number,
-            )
-        )
+        self.link.beat()
 
     # --- carrying out ----------------------------------------------------------
 
+    def now_s(self) -> float:
+        """The time, as this process counts it."""
+        return self.clock.now_s()
+
     def handle(self, event: ev.Event) -> None:
         """Gives the core an event, and carries out what it says."""
-        instructions = self.node.handle(event, self._world.now_s)
-        self.node.check()
-        self._tell_changes()
+        self._world.touched.add(self.name)
+        instructions = self.node.handle(event, self.now_s())
+        self.link.tell_changes()
         for instruction in instructions:
+            for observe in self.observers:
+                observe(self, instruction)
             self._do(instruction)
 
-    def _tell_changes(self) -> None:
-        if self._wire is None or not len(self.node.changes):
-            return
-        changes = [
-            ReplicaChange(
-                one.number, one.lfn, one.size_bytes, one.dropped, one.reason, one.recall_id
-            )
-            for one in self.node.changes.take(1000)
-        ]
-        self._send(head_ev.ReplicaChanges(self._wire.number, changes))
-
     def _do(self, instruction: do.Instruction) -> None:
+        if self._steps.carry_out(instruction) or self.uploads.carry_out(instruction):
+            return
         match instruction:
-            case do.Examine(recall_id=recall_id, lfn=lfn):
-                self._step(recall_id, 0.02, lambda: self._examined(recall_id, lfn))
-            case do.Copy(recall_id=recall_id, lfn=lfn):
-                self.commands[recall_id] = lfn
-                self.incoming[recall_id] = (lfn, 0)
-                copy_s = self._archive.copy_s(lfn)
-                self._world.tell(f"{self.name}: copies {lfn} as {recall_id} for {copy_s:.2f} s")
-                self._step(recall_id, copy_s / 2, lambda: self._grew(recall_id, lfn, copy_s / 2))
-            case do.Verify(recall_id=recall_id):
-                size = self.incoming[recall_id][1]
-                done = ev.Verified(recall_id, size, None)
-                self._step(recall_id, 0.02, lambda: self.handle(done))
-            case do.Publish(recall_id=recall_id, lfn=lfn, size_bytes=size):
-                self._step(recall_id, 0.02, lambda: self._published(recall_id, lfn, size))
-            case do.StopStep(recall_id=recall_id):
-                planned = self._steps.pop(recall_id, None)
-                if planned is not None:
-                    planned.call_off()
-                self.later(self._world.delay_s(0.1), lambda: self._stopped(recall_id))
             case do.TellEnded():
-                self._tell_ended(instruction)
-            case do.RemoveFiles(lfns=lfns):
-                self.later(self._world.delay_s(0.01), lambda: self._removed(lfns))
-            case do.TellEvicted():
-                self._world.tell(f"{self.name}: evicted {instruction.evicted}")
+                self.link.tell_ended(instruction)
             case do.TellClaimEnded(lfn=lfn, claimant_id=claimant_id):
-                number = self._wire.number if self._wire else 0
-                self._send(head_ev.ClaimEnded(number, lfn, claimant_id))
-            case do.ClaimName() | do.GrantRoom() | do.PublishUpload() | do.EndUpload():
-                self.uploads.carry_out(instruction)
-            case do.RefuseUpload():
-                self._world.tell(f"{self.name}: {instruction.error}")
+                self.link.tell_claim_ended(lfn, claimant_id)
+            case do.RemoveFiles(lfns=lfns):
+                self.later(self.delay_s(0.01), lambda: self._remove(lfns))
+            case do.TellEvicted():
+                self.tell(f"evicted {instruction.evicted}, kept {instruction.refused}")
+            case do.TellChanged(error=error):
+                self.tell(f"a client's change is done: {error or 'well'}")
+            case do.KeepCommands(until_s=until_s):
+                self._keep_commands(until_s)
             case do.Inspect():
                 pass  # What is inside a file is known to `Archive.tapes` here.
             case do.Tell():
-                self._world.tell(f"{self.name}: {instruction.text}")
+                self.tell(instruction.text)
             case _:
                 raise AssertionError(f"unknown instruction {instruction}")
 
-    def _step(self, recall_id: str, mean_s: float, action: Callable[[], None]) -> None:
-        self._steps[recall_id] = self.later(self._world.delay_s(mean_s), action)
-
-    def _examined(self, recall_id: str, lfn: str) -> None:
-        self.handle(ev.Examined(recall_id, self._archive.tapes[lfn].size_bytes))
-
-    def _grew(self, recall_id: str, lfn: str, rest_s: float) -> None:
-        half = self._archive.tapes[lfn].size_bytes // 2
-        self.incoming[recall_id] = (lfn, half)
-        self._step(recall_id, rest_s, lambda: self._copied(recall_id, lfn))
-        self.handle(ev.Grew(recall_id, half))
-
-    def _copied(self, recall_id: str, lfn: str) -> None:
-        del self.commands[recall_id]
-        failure = self._archive.outcome(lfn)
-        if failure is not None:
-            del self.incoming[recall_id]
-            self.handle(ev.StepFailed(recall_id, failure))
-            return
-        size = self._archive.tapes[lfn].size_bytes
-        self.incoming[recall_id] = (lfn, size)
-        self.handle(ev.Copied(recall_id, size))
-
-    def _published(self, recall_id: str, lfn: str, size_bytes: int) -> None:
-        del self.incoming[recall_id]
-        assert lfn not in self.files, f"{lfn} is on {self.name} already"
-        self.files[lfn] = size_bytes
-        self._world.tell(f"{self.name}: holds {lfn}")
-        self.handle(ev.Published(recall_id))
-
-    def _stopped(self, recall_id: str) -> None:
-        self.commands.pop(recall_id, None)
-        self.incoming.pop(recall_id, None)
-        self.handle(ev.Stopped(recall_id))
-
-    def _removed(self, lfns: tuple[str, ...]) -> None:
+    def _remove(self, lfns: tuple[str, ...]) -> None:
+        gone, failed = [], []
         for lfn in lfns:
-            del self.files[lfn]
-            assert lfn not in self.unarchived, f"{lfn}, which is nowhere else, was removed"
-        self._world.tell(f"{self.name}: removed {', '.join(lfns)}")
-        self.handle(ev.Removed(lfns))
+            try:
+                self.disk.unlink(lfn)
+                self.effect("a file was removed")
+            except DiskError as error:
+                failed.append((lfn, str(error)))
+            else:
+                gone.append(lfn)
+        for lfn in gone:
+            try:
+                self.disk.uncommit(lfn)
+            except DiskError as error:
+                self.tell(f"a row stays for now: {error}")
+        self.effect("rows were deleted")
+        self.tell(f"removed {', '.join(gone)}{f', not {failed}' if failed else ''}")
+        self.handle(ev.Removed(tuple(gone), tuple(failed)))
 
-    def _tell_ended(self, ended: do.TellEnded) -> None:
-        failure = ended.failure and HeadFailure(
-            ErrorClass[ended.failure.kind.name], ended.failure.reason
-        )
-        self._send(
-            head_ev.RecallEnded(
-                self._wire.number if self._wire else 0,
-                ended.recall_id,
-                ended.lfn,
-                failure or None,
-                ended.size_bytes or 0,
-                total_s=ended.total_s,
-                arrived_bytes=ended.arrived_bytes,
-            )
-        )
+    def unlink(self, lfn: str) -> None:
+        """Takes back what was moved to its place, if the disk lets it."""
+        try:
+            self.disk.unlink(lfn)
+        except DiskError as error:
+            self.strays.add(lfn)
+            self.tell(f"{lfn} stays, though nobody knows it: {error}")
 
-    # --- what clients write ----------------------------------------------------
+    def clean_up(self, holder: str) -> None:
+        """Removes what a recall or an upload has left, if the disk lets it."""
+        try:
+            self.disk.remove_incoming(holder)
+        except DiskError as error:
+            if holder in self.disk.incoming:
+                self.left_over.add(holder)
+                self.tell(f"what {holder} left cannot be removed: {error}")
+        self.effect("the incoming directory was cleaned")
 
-    @property
-    def is_joined(self) -> bool:
-        """Whether a stream to the head is open, as far as this end knows."""
-        return self._wire is not None
+    # --- what clients do ---------------------------------------------------------
 
-    def write(self, lfn: str, size_bytes: int) -> None:
-        """A client that was sent here writes a file."""
+    def write(self, lfn: str, size_bytes: int, told: Callable[[bool], None]) -> None:
+        """A client that was sent here writes a file; `told` how it went, if ever."""
         if self.alive:
-            self.uploads.begin(lfn, size_bytes)
+            self.later(0.0, lambda: self.uploads.begin(lfn, size_bytes, told))
 
     def written(self) -> list[str]:
-        """The names that clients write under now."""
-        return list(self.uploads.written.values()) if self.alive else []
+        """The names that clients write under now; to a stopped server nobody can write."""
+        return list(self.uploads.written.values()) if self.alive and not self.is_frozen else []
 
-    def keep_written(self, lfn: str, size_bytes: int) -> None:
-        """A file that a client wrote has come to its place."""
-        self.files[lfn] = size_bytes
-        self.unarchived.add(lfn)
-        self._world.tell(f"{self.name}: holds {lfn}, written by a client")
+    def read(self, lfn: str, lasts_s: float, done: Callable[[str | None], None]) -> None:
+        """A client reads a file; `done` with the content it found, or None if there was none."""
+        if self.alive:
+            self.later(0.0, lambda: self._open(lfn, lasts_s, done))
 
-    # --- in use ----------------------------------------------------------------
+    def _open(self, lfn: str, lasts_s: float, done: Callable[[str | None], None]) -> None:
+        if not self.node.is_visible(lfn):
+            done(None)
+            return
+        replica = self.node.pool.open(lfn, self.now_s())
+        try:
+            file = self.disk.read(lfn)
+            reason = "vanished"
+        except DiskError:
+            file, reason = None, "damaged"
+        if file is None:
+            self.spoilt.add(lfn)
+            self.node.pool.close(replica, self.now_s())
+            self.handle(ev.Lost(lfn, reason, "a reader found out"))
+            done(None)
+            return
+        self.readers[lfn] += 1
+
+        def close() -> None:
+            self.readers[lfn] -= 1
+            self.node.pool.close(replica, self.now_s())
+            self.handle(ev.Tick())
+            done(file.content)
+
+        self.later(lasts_s, close)
 
     def evict(self, lfn: str) -> None:
         """Somebody wants a replica gone."""
         if self.alive:
-            self.handle(ev.EvictionOrdered(0, (lfn,)))
+            self.later(0.0, lambda: self.handle(ev.EvictionOrdered(0, (lfn,))))
 
-    def bytes_on_disk(self) -> int:
-        """What the pool's disk holds, finished or not."""
-        return sum(self.files.values()) + sum(size for _, size in self.incoming.values())
+    def remove(self, lfn: str) -> None:
+        """A client removes a file that the archive does not have."""
+        if self.alive:
+            self.later(0.0, lambda: self.handle(ev.RemovalOrdered(f"change {lfn}", lfn)))
 
-    def fall_silent(self) -> None:
-        """The network between this node and the head loses everything."""
-        if self._wire is not None:
-            self._wire.fall_silent()
+    # --- what happens to it ------------------------------------------------------
+
+    def set_mood(self, mood: Mood) -> None:
+        """The disk turns bad, or well again."""
+        if mood is not self.disk.mood:
+            self.tell(f"the disk is {mood.value} now")
+            self.disk.mood = mood
+
+    def lose_a_file(self, lfn: str) -> None:
+        """Somebody deletes a file in the pool."""
+        self.tell(f"somebody deletes {lfn} from the disk")
+        self.spoilt.add(lfn)
+        self.disk.vanish(lfn)
+
+    def is_unsure(self, lfn: str) -> bool:
+        """Whether a client was told that what it wrote may not stay."""
+        return lfn in self.unsure
+
+    def row_of(self, lfn: str) -> Row | None:
+        """The committed row of a replica."""
+        return self.disk.rows.get(lfn)

@@ -3,114 +3,74 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from common.errors import PackhorseError
 from redirector.core import events as ev
 from redirector.core import instructions as do
 from redirector.core.head import Head
-from redirector.core.states import RequestFileState, RequestState
+from tests.simulation.cluster.database import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from redirector.core.model import FileEvent, NodeRecord, PinRecord, RequestFile, RequestRecord
+    from redirector.core.model import FileEvent
     from redirector.core.settings import HeadSettings
+    from tests.simulation.cluster.clock import HostClock
     from tests.simulation.cluster.wire import Wire
     from tests.simulation.cluster.world import World
 
 COMMIT_S = 0.003
 
 
-@dataclass
-class Database:
-    """What is on the head's disk."""
-
-    requests: dict[str, RequestRecord] = field(default_factory=dict)
-    request_files: dict[str, dict[str, RequestFile]] = field(default_factory=dict)
-    ended: dict[str, RequestState] = field(default_factory=dict)
-    pins: dict[tuple[str, str], PinRecord] = field(default_factory=dict)
-    nodes: dict[str, NodeRecord] = field(default_factory=dict)
-    directories: set[str] = field(default_factory=set)
-
-    def write(self, instruction: do.Durable) -> None:
-        """Carries out one durable instruction."""
-        match instruction:
-            case do.SaveRequest(record=record, files=files):
-                self.requests[record.request_id] = record
-                self.request_files[record.request_id] = {one.lfn: one for one in files}
-            case do.SaveRequestFiles(request_id=request_id, files=files):
-                self.request_files[request_id].update((one.lfn, one) for one in files)
-            case do.EndRequest(request_id=request_id, state=state):
-                self.ended[request_id] = state
-            case do.SavePins(pins=pins):
-                self.pins.update(((pin.lfn, pin.owner), pin) for pin in pins)
-            case do.RemovePins(keys=keys):
-                for key in keys:
-                    self.pins.pop(key, None)
-            case do.SaveDirectories(lfns=lfns):
-                self.directories.update(lfns)
-            case do.RemoveDirectory(lfn=lfn):
-                self.directories.discard(lfn)
-            case do.SaveNode(record=record):
-                self.nodes[record.node] = record
-            case do.RemoveNode(node=node):
-                self.nodes.pop(node, None)
-            case do.SaveRecall():
-                pass
-
-    def restored(self) -> ev.Restored:
-        """What a starting head reads."""
-        return ev.Restored(
-            nodes=tuple(self.nodes.values()),
-            requests=tuple(
-                ev.RestoredRequest(record, tuple(self.request_files[request_id].values()))
-                for request_id, record in self.requests.items()
-                if request_id not in self.ended
-            ),
-            pins=tuple(self.pins.values()),
-            directories=tuple(sorted(self.directories)),
-            idempotency_keys={
-                record.idempotency_key: request_id
-                for request_id, record in self.requests.items()
-                if request_id in self.ended and record.idempotency_key
-            },
-        )
-
-
 class HeadNode:
     """The redirector's process and its database.
 
-    `watch` is told of every file event, as a client's watch stream would be.
+    `watchers` are told of every file event, as a client's watch stream would be.
     """
 
-    def __init__(self, world: World, settings: HeadSettings) -> None:
+    name = "head"
+
+    def __init__(self, world: World, settings: HeadSettings, clock: HostClock) -> None:
         self.alive = False
+        self.clock = clock
         self.database = Database()
         self.head: Head
         self.watchers: list[Callable[[tuple[FileEvent, ...]], None]] = []
-        #: Requests whose acceptance somebody was told of.
+        #: Requests whose acceptance somebody was told of, and that were not cancelled since.
         self.accepted: set[str] = set()
+        #: Called around what is read of a stream that was cut meanwhile, with its number.
+        self.before_late: Callable[[int], None] = lambda _: None
+        self.after_late: Callable[[int], None] = lambda _: None
+        #: Called with everything that is to happen to the core.
+        self.observers: list[Callable[[ev.Event], None]] = []
         self._world = world
         self._settings = settings
         self._life = 0
         self._wires: dict[int, Wire] = {}
+        #: The connections that this process has ever had: streams die with it.
+        self._of_this_life: set[int] = set()
 
     def start(self) -> None:
         """A new process reads the database."""
         self._life += 1
         self.alive = True
-        now_s = self._world.now_s
+        self._of_this_life = set()
+        self.clock.start_process()
+        now_s = self.now_s()
         rng = random.Random(self._world.rng.random())
         self.head = Head(self._settings, f"head-{self._life}", rng, now_s)
         self._world.tell(f"head: starts, life {self._life}")
         self._carry_out(self.head.handle(self.database.restored(), now_s), lambda _: None)
         self._wake()
 
-    def kill(self) -> None:
-        """kill -9: what was not committed is gone."""
-        self._world.tell("head: killed")
+    def now_s(self) -> float:
+        """The time, as this process counts it."""
+        return self.clock.now_s()
+
+    def kill(self, *, power: bool = False) -> None:
+        """kill -9, or the machine is off: what was not committed is gone either way."""
+        self._world.tell(f"head: {'loses its power' if power else 'killed'}")
         self.alive = False
         self._life += 1
         for wire in self._wires.values():
@@ -125,7 +85,8 @@ class HeadNode:
     def accept(self, wire: Wire) -> None:
         """A data server connects."""
         self._wires[wire.number] = wire
-        wire.attach("server", self._receive, lambda: self._lost(wire))
+        self._of_this_life.add(wire.number)
+        wire.attach("server", lambda event: self._receive(wire, event), lambda: self._lost(wire))
 
     def wires(self) -> list[Wire]:
         """Every connection the head has now."""
@@ -137,9 +98,15 @@ class HeadNode:
             wire.open = False
             self._handle(ev.NodeLost(wire.number))
 
-    def _receive(self, event: object) -> None:
-        if self.alive:
-            self._handle(event)  # type: ignore[arg-type]
+    def _receive(self, wire: Wire, event: object) -> None:
+        """What a node has sent; it may be read after its stream has ended."""
+        if not self.alive or wire.number not in self._of_this_life:
+            return
+        if not wire.open:
+            self.before_late(wire.number)
+        self._handle(event)  # type: ignore[arg-type]
+        if not wire.open:
+            self.after_late(wire.number)
 
     def _wake(self) -> None:
         """Ticks the head whenever it wants to be woken, and a little late, as timers are."""
@@ -148,12 +115,11 @@ class HeadNode:
         def tick() -> None:
             if life != self._life:
                 return
-            if self.head.next_wakeup_s() <= self._world.now_s:
-                self._carry_out(self.head.tick(self._world.now_s), lambda _: None)
-                self.head.check()
+            if self.head.next_wakeup_s() <= self.now_s():
+                self._handle(ev.Tick())
             self._wake()
 
-        due_s = self.head.next_wakeup_s() - self._world.now_s
+        due_s = self.clock.delay_s(self.head.next_wakeup_s())
         self._world.after(min(0.5, max(0.005, due_s)), tick)
 
     def ask(
@@ -173,9 +139,10 @@ class HeadNode:
     def _handle(
         self, event: ev.Event, answer: Callable[[do.Instruction], None] = lambda _: None
     ) -> None:
-        instructions = self.head.handle(event, self._world.now_s)
-        self.head.check()
-        self._carry_out(instructions, answer)
+        self._world.touched.add(self.name)
+        for observe in self.observers:
+            observe(event)
+        self._carry_out(self.head.handle(event, self.now_s()), answer)
 
     def _carry_out(
         self, instructions: list[do.Instruction], answer: Callable[[do.Instruction], None]
@@ -216,6 +183,9 @@ class HeadNode:
                 return
             for instruction in durable:
                 self.database.write(instruction)
+            if durable:
+                self._world.touched.add(self.name)
+                self._world.effect(self.name, f"commit of {type(durable[0]).__name__}")
             for action in after:
                 action()
 
@@ -233,12 +203,3 @@ class HeadNode:
     def unfinished(self) -> list[str]:
         """Accepted requests that have not ended."""
         return sorted(self.accepted - set(self.database.ended))
-
-    def check_ended(self) -> None:
-        """Every request on disk that has ended says how each of its files ended."""
-        for request_id, state in self.database.ended.items():
-            files = self.database.request_files[request_id].values()
-            if state is RequestState.DONE:
-                assert all(one.state is RequestFileState.DONE for one in files), (request_id, files)
-            waiting = [one for one in files if one.state is RequestFileState.WAITING]
-            assert not waiting, f"{request_id} ended {state.name} with {waiting} still waiting"

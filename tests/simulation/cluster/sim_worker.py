@@ -160,7 +160,7 @@ class SimWorker:
         lfn = lease.file.lfn
         disk = self._disks[lease.node.name]
         poisoned = [e for e in range(lease.start, lease.stop) if (lfn, e) in self._poison]
-        if not disk.alive or lfn not in disk.files:
+        if not disk.alive or disk.is_frozen or lfn not in disk.disk.files:
             kind = ev.FailureKind.OPEN
             self._failures.append(ev.PacketFailed(lease.lease_id, kind, "cannot be opened"))
         elif poisoned:
