@@ -153,8 +153,9 @@ class Asking:
             request = Request(restored.record, restored.files)
             books.requests.add(request)
             facts = {file.lfn: file.facts for file in restored.files}
+            share = restored.record.share
             for lfn in request.waiting():
-                self._wishes.want(lfn, facts[lfn], restored.record.priority, now_s)
+                self._wishes.want(lfn, facts[lfn], restored.record.priority, share, now_s)
             self._settling.end_if_settled(request, now_s)
 
     # --- inside ---
@@ -171,9 +172,10 @@ class Asking:
         books.requests.add(request)
         if record.pin_s > 0:
             self._pinning.pin(online, record.request_id, record.pin_s, "staged", now_s)
+        share = record.share
         for lfn in request.waiting():
             tell_if_begun(books, lfn, now_s, asked_line(record))
-            self._wishes.want(lfn, event.facts.get(lfn), record.priority, now_s)
+            self._wishes.want(lfn, event.facts.get(lfn), record.priority, share, now_s)
         self._refuse_too_large(request, now_s)
         self._settling.end_if_settled(request, now_s)
         return AnswerStage(record.request_id, request.total, len(online))
@@ -190,6 +192,7 @@ class Asking:
             event.pin_s,
             event.dataset,
             event.idempotency_key,
+            event.activity,
         )
         lfns = list(dict.fromkeys(event.lfns))
         holders = books.index.locate(lfns, books.nodes.reading_rank).holders
@@ -235,8 +238,11 @@ class Asking:
     ) -> None:
         """A request waits no longer for some files; recalls nobody waits for are dropped."""
         self._settling.give_up(request, lfns, state, reason)
+        share = request.record.share
         for lfn in lfns:
-            if not self._books.requests.waiting_for(lfn):
+            if self._books.requests.is_waited_for(lfn):
+                self._wishes.left(lfn, share)
+            else:
                 self._wishes.unwanted(lfn, reason, now_s)
 
     def _what_it_waited_for(self, lfn: str, now_s: float) -> str:

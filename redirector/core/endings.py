@@ -134,10 +134,9 @@ class Endings:
         books.out.add(SaveRecall(record))
         tell_if_begun(books, recall.lfn, now_s, f"its run on {recall.node.name} has ended")
         books.recalls.move(recall, "stopped", now_s)
-        waiting = books.requests.waiting_for(recall.lfn)
-        if waiting:
-            priority = max(request.record.priority for request in waiting)
-            renewed = self._wishes.want(recall.lfn, None, priority, now_s)
+        for request in books.requests.waiting_for(recall.lfn):
+            asked = request.record
+            renewed = self._wishes.want(recall.lfn, None, asked.priority, asked.share, now_s)
             renewed.size_bytes, renewed.checksum = recall.size_bytes, recall.checksum
 
     # --- inside ---

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Checksum,
         Failure,
         FileFacts,
+        Hint,
         NodeAddress,
         NodeLoad,
         NodeRecord,
@@ -168,6 +169,7 @@ class StageAsked:
     deadline_s: float = 0.0  # 0: the site's default
     idempotency_key: str = ""
     dataset: str = ""
+    activity: str = ""
     facts: Mapping[str, FileFacts] = field(default_factory=dict)
 
 
@@ -276,6 +278,18 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
+class HintsTold:
+    """What came of an `AskHints`: always one for each, of the same names.
+
+    Of names without a hint, the site knows nothing. Unless `answered`, nobody could be asked.
+    """
+
+    lfns: Sequence[str]
+    hints: Mapping[str, Hint] = field(default_factory=dict)
+    answered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed: `Head.next_wakeup_s` has come."""
 
@@ -299,5 +313,6 @@ Event = (
     | MakeDirectoryAsked
     | RemoveDirectoryAsked
     | Restored
+    | HintsTold
     | Tick
 )

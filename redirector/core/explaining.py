@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from common import wording
 from common.story import StoryLine
 from redirector.core.figures import Explanation
+from redirector.core.queue import why_it_waits
 from redirector.core.standing import standing_of
 from redirector.core.states import NodeState, RecallState
 from redirector.core.telling import asked_line
@@ -95,7 +96,7 @@ class Explaining:
                 doing = "is being cancelled" if recall.state is RecallState.CANCELLING else "runs"
                 idle = wording.duration(idle_s)
                 lines.append(f"{recall.lfn}: {doing} on {recall.node.name}, no progress for {idle}")
-        for recall in books.recalls.queue.first(_QUEUED_NAMED):
+        for recall in books.recalls.queue.foremost(_QUEUED_NAMED):
             waited_s = now_s - recall.waiting_since_s
             if waited_s >= limit_s:
                 waited = wording.duration(waited_s)
@@ -136,10 +137,7 @@ class Explaining:
             free = wording.size(max(0, most.room_bytes))
             need = wording.size(most.need_bytes(recall, assumed))
             return f"needs {need}; the most that is neither pinned nor promised is {free} on {most.name}"
-        ahead = books.recalls.queue.ahead_of(recall)
-        if ahead:
-            return f"waits for its turn: {wording.count(ahead, 'recall')} before it"
-        return "waits for a node to have fewer recalls"
+        return why_it_waits(books.recalls.queue, recall, now_s)
 
     def _hold_off(self, awaited: list[str], now_s: float) -> str:
         until_s = self._books.nodes.await_until_s

@@ -7,6 +7,7 @@ The work is done by parts that share the tables of `Books`:
     Staging      recalls in the hands of nodes; with Wishes, Endings, Settling
     Claiming     names that clients write under on nodes
     Placing      the queue, and the choice of a node
+    Hinting      where files lie on tape
     Asking       what clients want: requests, pins
     Pinning      pins, and telling the nodes of them
     Lookup       where files are
@@ -33,6 +34,7 @@ from redirector.core.figures import (
     NodeFigures,
     StatusFigures,
 )
+from redirector.core.hinting import Hinting
 from redirector.core.holdings import Holdings
 from redirector.core.lookup import Lookup
 from redirector.core.membership import Membership
@@ -88,6 +90,7 @@ class Head:
         self._holdings = Holdings(books, self._staging, self._claiming, pinning)
         self._membership = Membership(books, self._staging, self._claiming, self._holdings)
         self._placing = Placing(books, self._staging, endings)
+        self._hinting = Hinting(books)
         self._pinning = pinning
         self._explaining = Explaining(books)
         self._asking = Asking(books, wishes, endings, settling, pinning, self._explaining)
@@ -106,6 +109,7 @@ class Head:
         self._latest_s = now_s
         self._take_in(event, now_s)
         self._asking.replace_damaged(now_s)
+        self._hinting.ask_more(now_s)
         self._placing.place_changed(now_s)
         return self._books.out.empty()
 
@@ -124,6 +128,7 @@ class Head:
             books.recalls.next_due_s(),
             books.pins.next_expiry_s(),
             books.requests.next_deadline_s(),
+            self._hinting.next_due_s(self._latest_s),
         ]
         return min(time_s for time_s in times if time_s is not None)
 
@@ -306,6 +311,8 @@ class Head:
                 self._browsing.make(event)
             case events.RemoveDirectoryAsked():
                 self._browsing.remove(event)
+            case events.HintsTold():
+                self._hinting.told(event, now_s)
             case events.Restored():
                 self._asking.restore(event, now_s)
             case _:
@@ -336,6 +343,7 @@ class Head:
         self._staging.wake_due(now_s)
         self._pinning.expire(now_s)
         self._asking.end_overdue(now_s)
+        self._hinting.pass_time(now_s)
 
     def _figures(self, node: Node, now_s: float) -> NodeFigures:
         books = self._books

@@ -197,6 +197,16 @@ class SaveRecall:
     record: RecallRecord
 
 
+# --- to be found out ----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AskHints:
+    """Find out where these files lie on tape; answered by HintsTold."""
+
+    lfns: tuple[str, ...]
+
+
 # --- to those who watch and ask -----------------------------------------------
 
 
@@ -290,4 +300,6 @@ Answer = (
     | AnswerClaim
     | AnswerDirectory
 )
-Instruction = SendToNode | RefuseNode | CloseConnection | Durable | PublishFiles | Answer
+Instruction = (
+    SendToNode | RefuseNode | CloseConnection | Durable | AskHints | PublishFiles | Answer
+)

@@ -138,7 +138,7 @@ class Membership:
         books = self._books
         if now_s >= books.nodes.next_check_s:
             books.nodes.excuse_late_check(now_s)
-            books.nodes.measure_site_rate()
+            books.nodes.measure_site()
             for node in list(books.nodes):
                 self._judge(node, now_s)
         until_s = books.nodes.await_until_s

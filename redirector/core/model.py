@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from redirector.core.queue.shares import ShareKey
+
 if TYPE_CHECKING:
     from redirector.core.states import (
         ErrorClass,
@@ -27,6 +29,14 @@ class FileFacts(NamedTuple):
 
     size_bytes: int = 0  # 0: unknown
     checksum: Checksum | None = None
+
+
+class Hint(NamedTuple):
+    """Where a file lies on tape, as the site's command tells."""
+
+    volume: str  # "": on none
+    position: int = 0  # the higher, the farther from the beginning
+    size_bytes: int = 0  # 0: not told
 
 
 class Failure(NamedTuple):
@@ -142,6 +152,12 @@ class RequestRecord:
     pin_s: float = 0.0
     dataset: str = ""
     idempotency_key: str = ""
+    activity: str = ""
+
+    @property
+    def share(self) -> ShareKey:
+        """Whose share it counts in."""
+        return ShareKey(self.activity, self.owner)
 
 
 class PinRecord(NamedTuple):

@@ -254,10 +254,15 @@ class Node:
             and not self.load.trouble
         )
 
+    @property
+    def recall_places(self) -> int:
+        """How many recalls it is given at a time: one ahead of each that it runs."""
+        return 2 * self.recall_slots
+
     def open(self, now_s: float) -> bool:
         """Whether it may get another recall now, if there is room for it."""
         return (
-            len(self.recalls) < 2 * self.recall_slots
+            len(self.recalls) < self.recall_places
             and self.usable
             and now_s >= self.resting_until_s
             and (not self.max_files or len(self.recalls) < self.max_files)

@@ -40,6 +40,7 @@ class Nodes:
         self._awaited: set[str] = set()
         self._await_until_s = now_s + settings.lost_after_s
         self.site_rate = settings.assumed_rate
+        self.places = 0  # how many recalls the nodes take in all
         self._largest_quota_bytes: int | None = None  # None: to be found anew
         self._checked_s = now_s
 
@@ -113,6 +114,7 @@ class Nodes:
         node.greet(hello, now_s)
         self.readable[node.number] = node if node.address.root_address else None
         self.quotas_changed()
+        self._count_places()
         self._by_connection[hello.connection] = node
         return node
 
@@ -168,8 +170,9 @@ class Nodes:
                 node.last_heard_s = min(now_s, node.last_heard_s + late_s)
         self._checked_s = now_s
 
-    def measure_site_rate(self) -> None:
-        """The median staging rate of the nodes that have measured theirs."""
+    def measure_site(self) -> None:
+        """The median staging rate of the nodes that have measured theirs, and their places."""
+        self._count_places()
         rates = [node.load.staging_rate for node in self._by_name.values()]
         measured = [rate for rate in rates if rate > 0]
         self.site_rate = median(measured) if measured else self._settings.assumed_rate
@@ -223,6 +226,10 @@ class Nodes:
         assert all(name in self._by_name for name in self._awaited)
 
     # --- inside ---
+
+    def _count_places(self) -> None:
+        in_use = (node for node in self if node.state is not NodeState.DROPPED)
+        self.places = sum(node.recall_places for node in in_use)
 
     def _add(self, record: NodeRecord, now_s: float) -> Node:
         node = Node(len(self._by_number), record, now_s)

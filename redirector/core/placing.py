@@ -62,7 +62,7 @@ class Placing:
         ranking = _Ranking(books, nodes)
         looked_past: list[Recall] = []
         largest_bytes = books.nodes.largest_quota_bytes()
-        for recall in books.recalls.queue.walk():
+        for recall in books.recalls.queue.proposals(now_s, books.nodes.places):
             if not ranking or len(looked_past) >= books.settings.look_past:
                 break
             if recall.size_bytes > largest_bytes > 0:

@@ -23,6 +23,8 @@ from redirector.core.states import RecallState
 if TYPE_CHECKING:
     from redirector.core.model import Checksum, Failure
     from redirector.core.node import Node
+    from redirector.core.queue.shares import Share
+    from redirector.core.queue.volumes import Loose, Volume
 
 _Q, _H, _A, _C, _R = (
     RecallState.QUEUED,
@@ -66,6 +68,7 @@ class Recall:
         "attempt",
         "awaiting_publish",
         "bytes_done",
+        "charged_bytes",
         "checksum",
         "failed_on",
         "failure",
@@ -77,6 +80,8 @@ class Recall:
         "order",
         "overtaken",
         "phase",
+        "place",
+        "position",
         "priority",
         "progress_s",
         "queued_s",
@@ -84,6 +89,7 @@ class Recall:
         "reserved_bytes",
         "retry_at_s",
         "setbacks",
+        "shares",
         "size_bytes",
         "started_s",
         "state",
@@ -95,7 +101,11 @@ class Recall:
         self.lfn = lfn
         self.state = RecallState.QUEUED
         self.priority = priority
-        self.order = 0  # its place in the queue; see Recalls
+        # Where it stands in the queue: see RecallQueue.admit, which sets them.
+        self.order = 0
+        self.shares: tuple[Share, ...] = ()
+        self.place: Loose | Volume
+        self.position: int | None = None  # on its volume; None: not known
         self.size_bytes = 0  # 0: unknown
         # While it is: what to reserve at least, less having been too little, and the most
         # that has come in any run.
@@ -113,6 +123,7 @@ class Recall:
         self.bytes_done = 0
         self.phase = ""
         self.reserved_bytes = 0
+        self.charged_bytes = 0
         self.awaiting_publish = False  # ended well, but its replica is not reported yet
         self.unaccounted = False  # its node has joined anew and does not run it
         # What went wrong so far.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from redirector.core.model import Failure, RecallRecord
     from redirector.core.node import Node
+    from redirector.core.queue import ShareKey
     from redirector.core.settings import HeadSettings
     from redirector.core.stories import Stories
 
@@ -40,7 +41,7 @@ class Recalls:
         self._settings = settings
         self._stories = stories
         self.live: dict[str, Recall] = {}
-        self.queue = RecallQueue()
+        self.queue = RecallQueue(settings)
         self._runs: dict[str, Recall] = {}  # by recall id; given to nodes
         self._timers: list[tuple[float, int, Recall, str]] = []
         self._timer_count = count()
@@ -74,13 +75,13 @@ class Recalls:
         """An id for a run; the epoch keeps it apart from those of other lives of the head."""
         return f"{epoch}.{next(self._run_count)}"
 
-    def create(self, lfn: str, priority: int, now_s: float) -> Recall:
-        """A new recall, QUEUED. There must be no live one for the file."""
+    def create(self, lfn: str, priority: int, key: ShareKey | None, now_s: float) -> Recall:
+        """A new recall, QUEUED, for this share. There must be no live one for the file."""
         assert lfn not in self.live, f"two recalls for {lfn}"
         recall = Recall(lfn, priority, now_s)
         self.live[lfn] = recall
-        self.queue.give_order(recall)
-        self.queue.add(recall)
+        self.queue.admit(recall, key)
+        self.queue.add(recall, now_s)
         return recall
 
     def give(
@@ -104,6 +105,7 @@ class Recalls:
         recall.awaiting_publish = recall.unaccounted = False
         self._runs[recall_id] = recall
         node.take(recall)
+        self.queue.started(recall, now_s)
 
     def move(self, recall: Recall, event: str, now_s: float) -> None:
         """Makes a legal move and keeps the books; raises IllegalMove for any other."""
@@ -118,9 +120,10 @@ class Recalls:
         if recall.state is RecallState.QUEUED:
             recall.waiting_since_s = now_s
             recall.overtaken = 0
-            self.queue.add(recall)
+            self.queue.add(recall, now_s)
         elif recall.state in FINAL:
             del self.live[recall.lfn]
+            self.queue.forget(recall)
             self.done += recall.state is RecallState.DONE
             self.failed += recall.state is RecallState.FAILED
 
@@ -183,6 +186,7 @@ class Recalls:
         states = [recall.state for recall in self.live.values()]
         assert not any(state in FINAL for state in states)
         assert len(self.queue) == states.count(RecallState.QUEUED)
+        assert self.queue.running == len(self._runs)
         self.queue.check()
         given = {id(r) for r in self.live.values() if r.node is not None}
         assert given == {id(recall) for recall in self._runs.values()}
@@ -205,3 +209,4 @@ class Recalls:
         recall.node = None
         recall.awaiting_publish = recall.unaccounted = False
         del self._runs[recall.recall_id]
+        self.queue.ended(recall)

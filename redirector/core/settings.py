@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from redirector.core.queue.limits import Limits
+from redirector.core.queue.shares import Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,13 @@ class HeadSettings:
     recall_start_s: float = 1.0
     #: What a wholly full pool costs in the choice of a node, next to an empty one.
     full_pool_cost_s: float = 10.0
+    #: What one step of priority counts: as if it had been wished for so much earlier.
+    priority_step_s: float = 3600.0
+    #: Who gets more than others, and what may run at a time.
+    weights: Weights = field(default_factory=Weights)
+    limits: Limits = field(default_factory=Limits)
+    #: Where files lie on tape is asked for, and waited for this long at most; 0: nobody knows.
+    hint_wait_s: float = 0.0
     #: How many recalls that do not fit anywhere are looked past for one that does.
     look_past: int = 64
     #: Overtaken this often, a recall gets a node kept free for it.

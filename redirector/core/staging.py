@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from common import wording
 from redirector.core.instructions import CancelRecall, SaveRecall, StartRecall
 from redirector.core.model import Failure, PinOrder
+from redirector.core.queue import whose_turn
 from redirector.core.states import ErrorClass, FileEventKind, FileState, RecallState
 from redirector.core.telling import begin_story, tell_if_begun
 
@@ -53,6 +54,8 @@ class Staging:
         recall_id = books.recalls.new_id(books.epoch)
         reserved = node.need_bytes(recall, books.settings.assumed_size_bytes)
         begin_story(books, recall)
+        if turn := whose_turn(recall):
+            books.stories.tell(lfn, now_s, f"its turn: {turn}")
         books.recalls.give(recall, "assign", node, recall_id, reserved, now_s)
         given = f"attempt {recall.attempt} given to {node.name}"
         books.stories.tell(lfn, now_s, f"{given}, {wording.size(reserved)} reserved: {why}")
@@ -180,7 +183,7 @@ class Staging:
                 books.recalls.move(recall, "drop", now_s)
                 self._wishes.stop_run(recall, "the file is being written")
         else:
-            stray = books.recalls.create(run.lfn, 0, now_s)
+            stray = books.recalls.create(run.lfn, 0, None, now_s)
             books.recalls.give(stray, "adopt", node, run.recall_id, run.reserved_bytes, now_s)
             books.recalls.move(stray, "drop", now_s)
             self._wishes.stop_run(stray, "nobody waits for it")

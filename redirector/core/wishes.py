@@ -16,6 +16,7 @@ from redirector.core.telling import tell_if_begun
 if TYPE_CHECKING:
     from redirector.core.books import Books
     from redirector.core.model import FileFacts
+    from redirector.core.queue import ShareKey
     from redirector.core.recall import Recall
 
 
@@ -25,7 +26,9 @@ class Wishes:
     def __init__(self, books: Books) -> None:
         self._books = books
 
-    def want(self, lfn: str, facts: FileFacts | None, priority: int, now_s: float) -> Recall:
+    def want(
+        self, lfn: str, facts: FileFacts | None, priority: int, key: ShareKey, now_s: float
+    ) -> Recall:
         """Somebody waits for a file that is not online: joins its recall, or makes one."""
         books = self._books
         recall = books.recalls.live.get(lfn)
@@ -33,11 +36,10 @@ class Wishes:
             books.out.file_event(lfn, FileState.STAGING, FileEventKind.QUEUED)
         if recall is None:
             books.recalls.forget_failure(lfn)
-            recall = books.recalls.create(lfn, priority, now_s)
+            recall = books.recalls.create(lfn, priority, key, now_s)
             self.queue(recall, now_s)
-        elif priority > recall.priority:
-            books.recalls.queue.raise_priority(recall, priority)
-            books.queue_grown = True
+        elif recall.state is not RecallState.CANCELLING:
+            self._join(recall, priority, key)
         if facts is not None:
             recall.size_bytes = recall.size_bytes or facts.size_bytes
             recall.checksum = recall.checksum or facts.checksum
@@ -50,6 +52,16 @@ class Wishes:
             books.recalls.move(recall, "hold", now_s)
         else:
             books.queue_grown = True
+
+    def left(self, lfn: str, key: ShareKey) -> None:
+        """One of several who waited for a file has gone."""
+        books = self._books
+        recall = books.recalls.live[lfn]
+        waiting = books.requests.waiting_for(lfn)
+        if recall.state is RecallState.CANCELLING:
+            return
+        if all(request.record.share != key for request in waiting):
+            books.recalls.queue.leave(recall, key)
 
     def unwanted(self, lfn: str, reason: str, now_s: float) -> None:
         """The last one who waited for a file has gone."""
@@ -68,3 +80,13 @@ class Wishes:
         """Tells a node to stop its run of a recall."""
         assert recall.node is not None
         self._books.out.send(recall.node, CancelRecall(recall.recall_id, reason))
+
+    # --- inside ---
+
+    def _join(self, recall: Recall, priority: int, key: ShareKey) -> None:
+        """Somebody else wants a recall too."""
+        books = self._books
+        books.recalls.queue.join(recall, key)
+        books.queue_grown = True
+        if priority > recall.priority:
+            books.recalls.queue.raise_priority(recall, priority)
