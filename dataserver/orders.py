@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 #: Names asked of the archive before the first of them are told.
 EXAMINED_AT_A_TIME: Final = 500
+#: The same of files whose places on tape were asked for.
+HINTS_IN_A_PIECE: Final = 2_000
 
 #: Files a purge plan names if nobody said how many.
 DEFAULT_PLAN_FILES: Final = 1_000
@@ -105,9 +107,21 @@ class Orders:
     async def _examine(
         self, said: pb.ExamineArchive, answer: Callable[[pb.NodeMessage], None]
     ) -> None:
+        if said.hints:
+            await self._hint(said, answer)
+            return
         for start in range(0, len(said.lfns), EXAMINED_AT_A_TIME):
             found = await self._archive.examine(said.lfns[start : start + EXAMINED_AT_A_TIME])
             answer(wire.examined(said.query_id, found, last=False))
+        answer(wire.examined(said.query_id, (), last=True))
+
+    async def _hint(
+        self, said: pb.ExamineArchive, answer: Callable[[pb.NodeMessage], None]
+    ) -> None:
+        found = await self._archive.hints(said.lfns)
+        for start in range(0, len(found), HINTS_IN_A_PIECE):
+            piece = found[start : start + HINTS_IN_A_PIECE]
+            answer(wire.examined(said.query_id, piece, last=False))
         answer(wire.examined(said.query_id, (), last=True))
 
     async def _list(self, said: pb.ListArchive, answer: Callable[[pb.NodeMessage], None]) -> None:

@@ -153,6 +153,8 @@ def examined(query_id: int, files: Iterable[ArchiveFile], *, last: bool) -> pb.N
                     mtime_unix_s=one.mtime_s or 0.0,
                     is_directory=one.is_directory,
                     is_beyond_asking=one.is_beyond_asking,
+                    volume=one.volume,
+                    position=one.position,
                 )
                 for one in files
             ],

@@ -105,6 +105,7 @@ class Datasets:
         stage: bool = False,
         pin_s: float = 0.0,
         priority: int = 0,
+        activity: str = "",
         on_progress: Callable[[DatasetVerification], object] | None = None,
     ) -> DatasetVerification:
         """Locates every file and fills in what is known of those online.
@@ -114,7 +115,12 @@ class Datasets:
         """
         return self._portal.run_with(
             lambda relay: self._datasets.verify(
-                name, stage=stage, pin_s=pin_s, priority=priority, on_progress=relay
+                name,
+                stage=stage,
+                pin_s=pin_s,
+                priority=priority,
+                activity=activity,
+                on_progress=relay,
             ),
             on_progress,
         )

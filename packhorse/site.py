@@ -123,6 +123,7 @@ class Site:
         pin_s: float = 0.0,
         deadline_s: float = 0.0,
         owner: str = "",
+        activity: str = "",
     ) -> Staging:
         """Asks for files to be brought online; the request is durable when this returns."""
         staging = self._portal.run(
@@ -133,6 +134,7 @@ class Site:
                 pin_s=pin_s,
                 deadline_s=deadline_s,
                 owner=owner,
+                activity=activity,
             )
         )
         return Staging(staging, self._portal)

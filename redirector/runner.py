@@ -26,6 +26,7 @@ from redirector.core.instructions import (
     AnswerPin,
     AnswerStage,
     AnswerUnpin,
+    AskHints,
     CloseConnection,
     EndRequest,
     PublishFiles,
@@ -62,6 +63,8 @@ class Runner:
         self.journal = journal
         self.links = links
         self.watchers = watchers
+        #: Files whose places on tape the head asks for; see Hinter.
+        self.hints_asked: asyncio.Queue[Sequence[str]] = asyncio.Queue()
         self._due = asyncio.Event()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_s = math.inf
@@ -126,6 +129,8 @@ class Runner:
                 case SendToNode(connection=connection, command=command):
                     if (link := self.links.get(connection)) is not None:
                         link.send(wire.command(command))
+                case AskHints(lfns=lfns):
+                    self.hints_asked.put_nowait(lfns)
                 case PublishFiles(events=events):
                     self.watchers.publish(events)
                 case RefuseNode(connection=connection, reason=reason):

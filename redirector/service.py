@@ -16,16 +16,17 @@ from common.root_server import DoorLimits, Listener
 from common.sqlite import Database
 from protos.packhorse.v1 import redirector_pb2_grpc as pb_grpc
 from redirector.core.head import Head
-from redirector.core.settings import HeadSettings
 from redirector.doors.cluster import ClusterDoor
 from redirector.doors.datasets import DatasetsDoor
 from redirector.doors.files import FilesDoor
 from redirector.doors.root import RootDoor
+from redirector.hinter import Hinter
 from redirector.ids import new_epoch
 from redirector.journal import Journal
 from redirector.links import Links
 from redirector.questions import Questions
 from redirector.runner import Runner
+from redirector.settings import settings_of
 from redirector.store.datasets import DatasetStore, Quotas
 from redirector.store.history import History
 from redirector.store.schema import MIGRATIONS
@@ -34,7 +35,7 @@ from redirector.watching import Watchers
 if TYPE_CHECKING:
     from grpc import aio
 
-    from common.config.model import RedirectorConfig, SiteConfig
+    from common.config.model import SiteConfig
     from common.service import NamedTasks
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class RedirectorService:
             raise ConfigError("this configuration has no [redirector]")
         self._config = site.redirector
         self._root_config = site.root
+        self._mss = site.mss
         self._names = site.name_map()
         self._version = version
         self._clock = clock or Clock()
@@ -85,12 +87,20 @@ class RedirectorService:
         self._database = database
         history = History(database)
         self._journal = journal = Journal(database)
-        head = Head(settings_of(self._config), new_epoch(), random.Random(), self._clock.now_s())
+        head = Head(
+            settings_of(self._config, self._mss, self._names),
+            new_epoch(),
+            random.Random(),
+            self._clock.now_s(),
+        )
         runner = Runner(head, self._clock, journal, self._links, self._watchers)
         runner.tell(await history.restored())
-        self._open_doors(runner, history, DatasetStore(database))
+        questions = Questions(runner)
+        self._open_doors(runner, questions, history, DatasetStore(database))
         tasks.spawn("redirector: journal", journal.run(), endless=True)
         tasks.spawn("redirector: wake the head", runner.run(), endless=True)
+        hinter = Hinter(runner, questions, one_by_one=self._mss.hintcmd == "statcmd")
+        tasks.spawn("redirector: ask for hints", hinter.run(), endless=True)
         tasks.spawn("redirector: clear history", self._clear(history), endless=True)
         if self._root is not None:
             tasks.spawn("redirector: root door", self._root.watch(), endless=True)
@@ -112,9 +122,10 @@ class RedirectorService:
         if self._database is not None:
             await asyncio.to_thread(self._database.close)
 
-    def _open_doors(self, runner: Runner, history: History, datasets: DatasetStore) -> None:
+    def _open_doors(
+        self, runner: Runner, questions: Questions, history: History, datasets: DatasetStore
+    ) -> None:
         config = self._config
-        questions = Questions(runner)
         quotas = Quotas(
             by_group={name: group.quota or 0 for name, group in config.groups.items()},
             assumed_bytes=config.assumed_size,
@@ -152,17 +163,3 @@ class RedirectorService:
             except PackhorseError as error:
                 log.warning("history is not cleared: %s", error)
             await asyncio.sleep(CLEAR_EVERY_S)
-
-
-def settings_of(config: RedirectorConfig) -> HeadSettings:
-    """The head's settings out of the configuration; the others have their defaults."""
-    return HeadSettings(
-        heartbeat_s=config.heartbeat,
-        suspect_after_s=config.suspect_after,
-        lost_after_s=config.lost_after,
-        attempts=config.attempts,
-        backoff_s=config.backoff,
-        backoff_max_s=config.backoff_max,
-        request_deadline_s=config.request_deadline,
-        assumed_size_bytes=config.assumed_size,
-    )

@@ -65,6 +65,7 @@ class StagingWish:
     owner: str = ""
     priority: int = 0
     pin_s: float = 0.0
+    activity: str = ""
 
 
 class Verification:
@@ -201,6 +202,7 @@ class Verification:
                     priority=wish.priority,
                     pin_s=wish.pin_s or HOLD_PIN_S,
                     dataset=self._dataset.header.name,
+                    activity=wish.activity,
                     facts=wire.facts_of(self._files[lfn] for lfn in wanted),
                 )
             )

@@ -31,6 +31,7 @@ COMMANDS: Final = (
     "stagecmd",
     "statcmd",
     "listcmd",
+    "hintcmd",
     "storecmd",
     "removecmd",
     "submitcmd",

@@ -7,7 +7,7 @@ from pydantic import Field
 from common.config.dataserver import DataServerConfig
 from common.config.mss import MssConfig, NameRuleConfig
 from common.config.packetizer import PacketizerConfig
-from common.config.redirector import GroupConfig, RedirectorConfig
+from common.config.redirector import GroupConfig, RedirectorConfig, ShareConfig
 from common.config.root import RootConfig
 from common.config.table import Table
 from common.names import NameMap
@@ -20,6 +20,7 @@ __all__ = [
     "PacketizerConfig",
     "RedirectorConfig",
     "RootConfig",
+    "ShareConfig",
     "SiteConfig",
     "Table",
 ]

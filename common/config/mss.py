@@ -10,8 +10,10 @@ from pydantic import Field, model_validator
 from common.command import PASSED_BY_DEFAULT, Credentials, check_template
 from common.config.table import (
     AskCommand,
+    Count,
     Export,
     FilesByVariable,
+    HintCommand,
     ListCommand,
     PositiveCount,
     PositiveDuration,
@@ -45,6 +47,11 @@ class NameRuleConfig(Table):
     archive: str = Field(
         description="What the archive calls them. After a prefix: where the rest of the name is "
         "appended, with one slash between. After a regex: may use its groups, `\\1` or `\\g<run>`."
+    )
+
+    limit: Count = Field(
+        0,
+        description="How many of these may be recalled at a time at the whole site; 0: any number.",
     )
 
     @model_validator(mode="after")
@@ -177,6 +184,22 @@ class MssConfig(Table):
     store_backoff_max: PositiveDuration = Field(
         parse_duration("1h"), description="The longest pause between two of these."
     )
+    hintcmd: HintCommand | None = Field(
+        None,
+        description="The command that tells where files lie on tape, many at a time: it reads a line of JSON "
+        'for each and prints a line with `volume` and `position`. `"statcmd"` if that tells them. With it, '
+        "files of one tape are recalled together and in their order. See `docs/staging.md`.",
+    )
+    drives: PositiveCount = Field(
+        4,
+        description="How many tapes are read at a time, where it is known what lies on which: as many "
+        "drives as Packhorse may keep busy.",
+    )
+    limit: Count = Field(
+        0,
+        description="How many recalls may run at a time at the whole site, whatever the data servers' "
+        "`slots`; 0: any number.",
+    )
     names: list[NameRuleConfig] = Field(
         min_length=1,
         description="Rules from LFNs to archive names: each has `archive`, and `prefix` or `regex`.",
@@ -235,6 +258,12 @@ class MssConfig(Table):
         if both:
             twice = ", ".join(sorted(both))
             raise ValueError(f"{twice}: in credential_files and in credential_contents; which?")
+        return self
+
+    @model_validator(mode="after")
+    def _hints_can_be_had(self) -> Self:
+        if self.hintcmd == "statcmd" and self.statcmd is None:
+            raise ValueError('hintcmd is "statcmd", but there is no statcmd')
         return self
 
     def credentials(self) -> Credentials:

@@ -14,6 +14,7 @@ from common.config.table import (
     PeerAddress,
     PositiveCount,
     PositiveDuration,
+    PositiveNumber,
     PositiveSize,
     Table,
 )
@@ -48,6 +49,14 @@ class GroupConfig(Table):
         if self.paths and self.share is None:
             raise ValueError("paths are given without a share: what for?")
         return self
+
+
+class ShareConfig(Table):
+    """How much of the recalls an activity or an owner gets while others wait too."""
+
+    weight: PositiveNumber = Field(
+        description="Its part: twice as much as others gets a weight of 2. Those not named have 1."
+    )
 
 
 class RedirectorConfig(Table):
@@ -115,6 +124,31 @@ class RedirectorConfig(Table):
         {},
         description="`[redirector.groups.NAME]`: groups with a quota on registered bytes, a "
         "share of the pools, or both.",
+    )
+    activities: dict[Label, ShareConfig] = Field(
+        {},
+        description="`[redirector.activities.NAME]`: activities that get more or less than others. "
+        "See `docs/staging.md`.",
+    )
+    owners: dict[Label, ShareConfig] = Field(
+        {},
+        description="`[redirector.owners.NAME]`: owners that get more or less than others of the same "
+        "activity.",
+    )
+    priority_step: PositiveDuration = Field(
+        parse_duration("1h"),
+        description="What one step of a request's priority counts among its owner's recalls: as much as "
+        "having waited for so long.",
+    )
+    volume_time: PositiveDuration = Field(
+        parse_duration("1h"),
+        description="How long a tape is read, at least, before it gives way to one that somebody waits for "
+        "who had less: long against mounting it.",
+    )
+    hint_wait: PositiveDuration = Field(
+        parse_duration("30s"),
+        description="How long a recall is held back at most until it is known where the file lies on tape; "
+        "only with a `hintcmd`.",
     )
     history: PositiveDuration = Field(
         parse_duration("7d"),

@@ -13,6 +13,7 @@ from common.config.model import (
     PacketizerConfig,
     RedirectorConfig,
     RootConfig,
+    ShareConfig,
 )
 from common.units import Written
 
@@ -27,6 +28,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("### Elements of `mss.names`", NameRuleConfig),
     ("## `[redirector]`", RedirectorConfig),
     ("### `[redirector.groups.NAME]`", GroupConfig),
+    ("### `[redirector.activities.NAME]`, `[redirector.owners.NAME]`", ShareConfig),
     ("## `[dataserver]` or `[dataserver.NAME]`", DataServerConfig),
     ("## `[packetizer]`", PacketizerConfig),
     ("## `[root]`", RootConfig),

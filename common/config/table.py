@@ -7,6 +7,7 @@ ValueError with a message that says how to write it.
 from __future__ import annotations
 
 import re
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +37,15 @@ def _whole_number(value: object) -> object:
     if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,18}", value.strip()):
         raise ValueError(f"{value!r} is not a whole number")
     return int(value)
+
+
+def _number(value: object) -> object:
+    """TOML's numbers, and what an environment variable holds; no booleans, nothing endless."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value.strip()):
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+        raise ValueError(f"{value!r} is not a number")
+    return float(value)
 
 
 def _absolute_path(value: object) -> object:
@@ -151,6 +161,16 @@ def _remove_command(value: object) -> list[str] | str:
     return argv
 
 
+def _hint_command(value: object) -> list[str] | str:
+    if value == "statcmd":
+        return "statcmd"
+    if isinstance(value, str):
+        raise ValueError(  # noqa: TRY004 (pydantic's way)
+            f'{value!r} is neither "statcmd" nor a list like ["/usr/local/libexec/hints.py"]'
+        )
+    return _argv(value)
+
+
 def _root_url(value: object) -> str:
     """HOST:PORT out of root://HOST:PORT."""
     scheme, slashes, address = str(value).partition("://")
@@ -206,6 +226,7 @@ def _stat_command(value: object) -> list[str]:
 
 Count = Annotated[int, Written("number"), BeforeValidator(_whole_number), Ge(0)]
 PositiveCount = Annotated[int, Written("number"), BeforeValidator(_whole_number), Ge(1)]
+PositiveNumber = Annotated[float, Written("number"), BeforeValidator(_number), Gt(0)]
 PositiveSize = Annotated[SizeBytes, Gt(0)]
 PositiveDuration = Annotated[DurationS, Gt(0)]
 AbsolutePath = Annotated[Path, Written("path"), BeforeValidator(_absolute_path)]
@@ -238,4 +259,7 @@ RemoveCommand = Annotated[
     list[str] | str, Written('list of words, or `"builtin"`'), PlainValidator(_remove_command)
 ]
 StatCommand = Annotated[list[str], Written("list of words"), PlainValidator(_stat_command)]
+HintCommand = Annotated[
+    list[str] | str, Written('list of words, or `"statcmd"`'), PlainValidator(_hint_command)
+]
 ListCommand = Annotated[list[str], Written("list of words"), PlainValidator(_stat_command)]

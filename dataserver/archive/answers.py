@@ -1,4 +1,4 @@
-"""What the site's `statcmd` and `listcmd` print: JSON, written by scripts of every quality.
+"""What the site's `statcmd`, `listcmd` and `hintcmd` print: JSON, written by scripts of every quality.
 
 A field that is wrong makes nothing of the same answer believed: a script that errs about
 a size may err about everything. Fields nobody knows are passed over.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from common.errors import UsageError
 from common.text import one_line
@@ -16,10 +16,15 @@ from dataserver import checksum
 from dataserver.archive.model import ArchiveEntry, ArchiveFile, Presence
 from dataserver.checksum import ALGORITHMS, Checksum
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
 _MAX_SIZE_DIGITS: Final = 18
 #: The end of the year 9999: later than that, somebody has counted in milliseconds.
 _MAX_MTIME_S: Final = 253_402_300_799.0
 _SHOWN_CHARACTERS: Final = 100
+_MAX_VOLUME_CHARACTERS: Final = 128
+_MAX_POSITION: Final = (1 << 63) - 1
 
 
 def understand_file(lfn: str, output: bytes) -> ArchiveFile:
@@ -43,9 +48,34 @@ def understand_file(lfn: str, output: bytes) -> ArchiveFile:
             )
         size_bytes = _size(fields.get("size"))
         found = _checksum(fields.get("checksum"))
+        volume, position = _place(fields)
     except UsageError as error:
         return ArchiveFile(lfn, Presence.THERE, reason=f"statcmd: {error}")
-    return ArchiveFile(lfn, Presence.THERE, size_bytes, found, mtime_s=mtime_s)
+    return ArchiveFile(
+        lfn, Presence.THERE, size_bytes, found, mtime_s=mtime_s, volume=volume, position=position
+    )
+
+
+def understand_hints(lfns: Mapping[str, str], output: bytes) -> dict[str, ArchiveFile]:
+    """What a hintcmd said of files, one JSON object a line, empty lines aside, by LFN.
+
+    `lfns` are those that were asked about, by their names in the archive. Each line has an
+    `lfn` or a `source`, and may have `volume`, `position` and `size`. Lines about anything
+    else are passed over. Raises UsageError, which names the first line that is wrong.
+    """
+    asked = set(lfns.values())
+    found = {}
+    for number, fields in _lines("hintcmd", output, '{"lfn": "/store/a"}'):
+        try:
+            lfn = fields.get("lfn") or lfns.get(str(fields.get("source")))
+            volume, position = _place(fields)
+            size_bytes = _size(fields.get("size"))
+        except UsageError as error:
+            raise UsageError(f"hintcmd: line {number}: {error}") from None
+        if lfn in asked:
+            there = Presence.THERE
+            found[lfn] = ArchiveFile(lfn, there, size_bytes, volume=volume, position=position)
+    return found
 
 
 def understand_listing(output: bytes) -> list[ArchiveEntry]:
@@ -55,28 +85,53 @@ def understand_listing(output: bytes) -> list[ArchiveEntry]:
     are passed over. Raises UsageError, which names the first line that is no entry.
     """
     entries = []
-    for number, written in enumerate(output.split(b"\n"), start=1):
-        # A name that is not UTF-8 is no reason to believe nothing of the others.
-        line = written.decode(errors="surrogateescape")
-        if not line.strip():
-            continue
+    for number, fields in _lines("listcmd", output, '{"name": "a.root", "size": 123}'):
         try:
-            entry = _entry(line)
+            entry = _entry(fields)
         except UsageError as error:
-            shown = one_line(written.decode(errors="replace"))[:_SHOWN_CHARACTERS]
-            raise UsageError(f"listcmd: line {number}: {error}: {shown}") from None
+            raise UsageError(f"listcmd: line {number}: {error}") from None
         if entry.name not in {".", ".."}:
             entries.append(entry)
     return entries
 
 
-def _entry(line: str) -> ArchiveEntry:
+def _lines(command: str, output: bytes, example: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of JSON lines, with the numbers of their lines; raises UsageError."""
+    for number, written in enumerate(output.split(b"\n"), start=1):
+        if not written.strip():
+            continue
+        try:
+            # A name that is not UTF-8 is no reason to believe nothing of the others.
+            yield number, _object(written.decode(errors="surrogateescape"), example)
+        except UsageError as error:
+            shown = one_line(written.decode(errors="replace"))[:_SHOWN_CHARACTERS]
+            raise UsageError(f"{command}: line {number}: {error}: {shown}") from None
+
+
+def _object(line: str, example: str) -> dict[str, Any]:
     try:
         fields = json.loads(line)
     except (ValueError, RecursionError):
         raise UsageError("this is not JSON") from None
     if not isinstance(fields, dict):
-        raise UsageError('this is no JSON object, as in {"name": "a.root", "size": 123}')
+        raise UsageError(f"this is no JSON object, as in {example}")
+    return fields
+
+
+def _place(fields: Mapping[str, Any]) -> tuple[str, int]:
+    """The tape that a file lies on, and where; ("", 0) if none is told."""
+    volume = fields.get("volume")
+    if volume is None or volume == "":
+        return "", 0
+    if not isinstance(volume, str) or len(volume) > _MAX_VOLUME_CHARACTERS:
+        raise UsageError(f"volume {str(volume)[:40]!r} is not the name of a tape")
+    position = fields.get("position", 0)
+    if isinstance(position, bool) or not isinstance(position, int) or position < 0:
+        raise UsageError(f"position {str(position)[:40]!r} is not a whole number, 0 or more")
+    return volume, min(position, _MAX_POSITION)
+
+
+def _entry(fields: Mapping[str, Any]) -> ArchiveEntry:
     name = fields.get("name")
     if not isinstance(name, str) or not name or "/" in name:
         raise UsageError('"name" is not the name of an entry')

@@ -8,6 +8,7 @@ from common.command import fill_words
 from dataserver.archive.batch import BatchCommand
 from dataserver.archive.batch_run import BatchSettings
 from dataserver.archive.commanded import ListCommand, StageCommand, StatCommand
+from dataserver.archive.hinted import HintCommand
 from dataserver.archive.lister import Lister
 from dataserver.archive.model import FetchOrder, beyond_asking
 from dataserver.archive.mounted import MountedArchive
@@ -70,6 +71,9 @@ class Archive:
         self._fetcher = fetcher
         if config.statcmd is not None:
             self._examiner = StatCommand(config.statcmd, commands, parallel_stats)
+        self._hinter: HintCommand | None = None
+        if isinstance(config.hintcmd, list):
+            self._hinter = HintCommand(config.hintcmd, commands)
         if config.listcmd is not None:
             lister = ListCommand(config.listcmd, commands, parallel_stats)
         self._lister = Lister(names, lister)
@@ -123,6 +127,15 @@ class Archive:
             return await self._examiner.examine(lfns)
         reason = "the site has no statcmd, so its archive cannot be asked"
         return [beyond_asking(lfn, reason) for lfn in lfns]
+
+    async def hints(self, lfns: Sequence[str]) -> list[ArchiveFile]:
+        """Where files lie on tape, as the site's hintcmd or statcmd says, in the order asked.
+
+        Nothing raises: a file that nobody could ask about is UNKNOWN, with the reason.
+        """
+        if self._hinter is not None:
+            return await self._hinter.hints(lfns)
+        return await self.examine(lfns)
 
     async def list_directory(self, lfn: str) -> Listing:
         """What the archive has in a directory of the name space; `/` is the top.

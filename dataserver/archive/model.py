@@ -30,6 +30,8 @@ class ArchiveFile:
     `reason` is one line saying why the file is not there, or what about it is not known.
     A directory is NOT_THERE as a file, so nobody stages it, and `is_directory`.
     `is_beyond_asking`: UNKNOWN for good, for the site has no way to ask about this name.
+    `volume` is the tape it lies on ("" if none was told), `position` where, counted from its
+    beginning in any unit.
     """
 
     lfn: str
@@ -40,6 +42,8 @@ class ArchiveFile:
     mtime_s: float | None = None
     is_directory: bool = False
     is_beyond_asking: bool = False
+    volume: str = ""
+    position: int = 0
 
 
 def beyond_asking(lfn: str, reason: str) -> ArchiveFile:

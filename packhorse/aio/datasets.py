@@ -79,6 +79,7 @@ class AsyncDatasets:
         stage: bool = False,
         pin_s: float = 0.0,
         priority: int = 0,
+        activity: str = "",
         on_progress: Callable[[DatasetVerification], object] | None = None,
     ) -> DatasetVerification:
         """Locates every file and fills in size, checksum and entries of those online.
@@ -87,7 +88,7 @@ class AsyncDatasets:
         every file not usable.
         """
         async with contextlib.aclosing(
-            self.verifying(name, stage=stage, pin_s=pin_s, priority=priority)
+            self.verifying(name, stage=stage, pin_s=pin_s, priority=priority, activity=activity)
         ) as steps:
             async for step in steps:
                 if on_progress is not None:
@@ -95,11 +96,22 @@ class AsyncDatasets:
         return step
 
     async def verifying(
-        self, name: str, *, stage: bool = False, pin_s: float = 0.0, priority: int = 0
+        self,
+        name: str,
+        *,
+        stage: bool = False,
+        pin_s: float = 0.0,
+        priority: int = 0,
+        activity: str = "",
     ) -> AsyncGenerator[DatasetVerification, None]:
         """The steps of `verify` as they come; the last one is complete."""
         request = pb.VerifyRequest(
-            name=name, stage=stage, owner=self._owner, pin_s=pin_s, priority=priority
+            name=name,
+            stage=stage,
+            owner=self._owner,
+            pin_s=pin_s,
+            priority=priority,
+            activity=activity,
         )
         stream = self._connection.datasets.Verify(request)
         async with contextlib.aclosing(replies(stream, self._connection.redirector_name)) as steps:

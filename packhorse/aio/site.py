@@ -154,11 +154,13 @@ class AsyncSite:
         pin_s: float = 0.0,
         deadline_s: float = 0.0,
         owner: str = "",
+        activity: str = "",
     ) -> AsyncStaging:
         """Asks for files to be brought online; the request is durable when this returns.
 
         Files are named, or are those of a dataset. `pin_s` pins each from when it comes
-        online; a higher `priority` goes first; `deadline_s` gives up (0: the site's default).
+        online; a higher `priority` goes before others of the same owner; `deadline_s` gives up
+        (0: the site's default). `activity` is what it is for: recalls are shared out by it.
         """
         lfns = lfns_of(names)
         if not lfns and not dataset:
@@ -173,6 +175,7 @@ class AsyncSite:
                 pin_s=pin_s,
                 deadline_s=deadline_s,
                 idempotency_key=secrets.token_hex(16),
+                activity=activity,
             )
             reply = await call(self._files.Stage(request), self._peer)
             ids.append(reply.request_id)

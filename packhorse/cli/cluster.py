@@ -24,12 +24,21 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    config: ConfigOption = None, redirector: RedirectorOption = "", as_json: JsonOption = False
+    stuck: Annotated[
+        bool, typer.Option("--stuck", help="Only what makes no progress, and why; else nothing.")
+    ] = False,
+    config: ConfigOption = None,
+    redirector: RedirectorOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Show the whole site in one look: space, recalls, nodes, and what is stuck."""
     found = with_site(config, redirector, lambda site: site.status())
     if as_json:
-        say_json(found)
+        say_json({"stuck": found.stuck} if stuck else found)
+        return
+    if stuck:
+        for line in found.stuck:
+            say(line)
         return
     _say_status(found)
     say()

@@ -8,10 +8,12 @@ import typer
 
 from common.errors import Incomplete, UsageError
 from packhorse.cli.options import (
+    ActivityOption,
     ConfigOption,
     JsonOption,
     ListOption,
     NamesArgument,
+    PriorityOption,
     RedirectorOption,
     duration,
 )
@@ -100,9 +102,8 @@ def verify(
             help="With --stage: keep them so long.",
         ),
     ] = 0.0,
-    priority: Annotated[
-        int, typer.Option("--priority", metavar="N", help="Higher goes first.")
-    ] = 0,
+    priority: PriorityOption = 0,
+    activity: ActivityOption = "",
     config: ConfigOption = None,
     redirector: RedirectorOption = "",
     as_json: JsonOption = False,
@@ -118,6 +119,7 @@ def verify(
                 stage=stage,
                 pin_s=pin,
                 priority=priority,
+                activity=activity,
                 on_progress=lambda step: bar.update(
                     step.summary.online, step.summary.files, _states(step.summary)
                 ),

@@ -34,6 +34,22 @@ NamesArgument = Annotated[
 NameArgument = Annotated[
     str, typer.Argument(metavar="LFN", help="A logical file name, or a URL whose path is one.")
 ]
+PriorityOption = Annotated[
+    int,
+    typer.Option(
+        "--priority",
+        metavar="N",
+        help="Higher goes first, among those of the same owner; 1 counts as much as an hour of waiting.",
+    ),
+]
+ActivityOption = Annotated[
+    str,
+    typer.Option(
+        "--activity",
+        metavar="NAME",
+        help="What it is for, as in production: the site may give activities parts of their own.",
+    ),
+]
 ListOption = Annotated[
     str,
     typer.Option(

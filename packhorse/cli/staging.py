@@ -9,10 +9,12 @@ import typer
 
 from common.errors import NotFound, StageFailed, UsageError
 from packhorse.cli.options import (
+    ActivityOption,
     ConfigOption,
     JsonOption,
     ListOption,
     NamesArgument,
+    PriorityOption,
     RedirectorOption,
     duration,
 )
@@ -49,9 +51,8 @@ def stage(
             help="Keep each file for so long from when it comes online.",
         ),
     ] = 0.0,
-    priority: Annotated[
-        int, typer.Option("--priority", metavar="N", help="Higher goes first.")
-    ] = 0,
+    priority: PriorityOption = 0,
+    activity: ActivityOption = "",
     deadline: Annotated[
         float,
         typer.Option(
@@ -77,7 +78,12 @@ def stage(
 
     async def work(site: AsyncSite) -> None:
         staging = await site.stage(
-            lfns, dataset=dataset, pin_s=pin, priority=priority, deadline_s=deadline
+            lfns,
+            dataset=dataset,
+            pin_s=pin,
+            priority=priority,
+            deadline_s=deadline,
+            activity=activity,
         )
         if not as_json:
             files = counted(staging.files, "file")
@@ -204,6 +210,7 @@ def _say_requests(found: list[StageRequest]) -> None:
             "cancelled",
             "created",
             "owner",
+            "activity",
             "dataset",
         ),
         [
@@ -216,6 +223,7 @@ def _say_requests(found: list[StageRequest]) -> None:
                 row.cancelled,
                 moment(row.created_unix_s),
                 row.owner,
+                row.activity,
                 row.dataset,
             )
             for row in found

@@ -47,6 +47,7 @@ class StageRequest:
     failed: int
     cancelled: int
     file: tuple[RequestedFile, ...]
+    activity: str = ""  # what it is for; recalls are shared out by it
 
     @classmethod
     def of(cls, message: redirector_pb2.RequestInfo) -> StageRequest:

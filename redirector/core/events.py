@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from redirector.core.model import (
         Checksum,
@@ -281,12 +281,13 @@ class Restored:
 class HintsTold:
     """What came of an `AskHints`: always one for each, of the same names.
 
-    Of names without a hint, the site knows nothing. Unless `answered`, nobody could be asked.
+    Those without a hint lie on no tape that the site knows of; those that are `unanswered`
+    are asked about again.
     """
 
     lfns: Sequence[str]
     hints: Mapping[str, Hint] = field(default_factory=dict)
-    answered: bool = True
+    unanswered: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

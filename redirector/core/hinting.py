@@ -11,15 +11,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from redirector.core.instructions import AskHints
+from redirector.core.model import Hint
 
 if TYPE_CHECKING:
     from redirector.core.books import Books
     from redirector.core.events import HintsTold
+    from redirector.core.recall import Recall
 
 #: Names in one question: a command that is asked about many at a time is well used by them.
 _BATCH = 5_000
 #: Questions under way at a time.
 _AT_ONCE = 2
+#: What is not told of lies on no tape.
+_NOWHERE = Hint("")
 
 
 class Hinting:
@@ -35,20 +39,17 @@ class Hinting:
         books = self._books
         queue = books.recalls.queue
         self._under_way -= 1
-        if not event.answered:
+        if event.unanswered:
             self._resumes_at_s = now_s + books.settings.backoff_max_s
+        unanswered = frozenset(event.unanswered)
         for lfn in event.lfns:
             recall = books.recalls.live.get(lfn)
             if recall is None:
                 continue
-            if event.answered:
-                hint = event.hints.get(lfn)
-                volume, position = (hint.volume, hint.position) if hint is not None else ("", 0)
-                if hint is not None and not recall.size_bytes and recall.node is None:
-                    recall.size_bytes = hint.size_bytes
-                queue.learn_place(recall, volume, position)
-            else:
+            if lfn in unanswered:
                 queue.unhinted.to_be_asked(recall)
+            else:
+                self._learn(recall, event.hints.get(lfn, _NOWHERE))
         books.queue_grown = True
 
     def ask_more(self, now_s: float) -> None:
@@ -76,3 +77,8 @@ class Hinting:
         if unhinted.any_unasked and now_s < self._resumes_at_s:
             return min(self._resumes_at_s, release_s or self._resumes_at_s)
         return release_s
+
+    def _learn(self, recall: Recall, hint: Hint) -> None:
+        if not recall.size_bytes and recall.node is None:
+            recall.size_bytes = hint.size_bytes
+        self._books.recalls.queue.learn_place(recall, hint.volume, hint.position)

@@ -300,6 +300,4 @@ Answer = (
     | AnswerClaim
     | AnswerDirectory
 )
-Instruction = (
-    SendToNode | RefuseNode | CloseConnection | Durable | AskHints | PublishFiles | Answer
-)
+Instruction = SendToNode | RefuseNode | CloseConnection | Durable | AskHints | PublishFiles | Answer

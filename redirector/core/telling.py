@@ -25,6 +25,8 @@ _OUTPUT_WIDTH = 300
 def asked_line(record: RequestRecord) -> str:
     """Who asked, in which request."""
     line = f"asked for by {record.owner or 'somebody'} (request {record.request_id}"
+    if record.activity:
+        line += f", {record.activity}"
     if record.priority:
         line += f", priority {record.priority}"
     return line + ")"

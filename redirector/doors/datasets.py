@@ -100,6 +100,7 @@ class DatasetsDoor(pb_grpc.DatasetsServicer):
                 owner=checked_label("Verify: owner", request.owner),
                 priority=request.priority,
                 pin_s=checked_duration("Verify: pin_s", request.pin_s),
+                activity=checked_label("Verify: activity", request.activity),
             )
         dataset = await self._store.find(required("Verify: name", request.name))
         verification = Verification(

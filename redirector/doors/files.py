@@ -93,6 +93,7 @@ class FilesDoor(pb_grpc.FilesServicer):
                 deadline_s=checked_duration("Stage: deadline_s", request.deadline_s),
                 idempotency_key=checked_label("Stage: idempotency_key", request.idempotency_key),
                 dataset=request.dataset,
+                activity=checked_label("Stage: activity", request.activity),
                 facts=facts,
             )
         )

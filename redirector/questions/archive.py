@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: Smaller than other batches, for every file may cost a command of its own.
 EXAMINE_BATCH: Final = 50
+#: Names in one run of a command that is told of many.
+HINT_BATCH: Final = 5_000
 #: Batches that a node examines at a time.
 EXAMINE_AT_ONCE: Final = 2
 #: A batch, or a directory, about which this many nodes could not tell is given up.
@@ -47,17 +49,32 @@ class ArchiveListing:
 
 class _Batch(NamedTuple):
     lfns: Sequence[str]
+    hints: bool
     attempt: int = 1
 
 
 class ArchiveQuestions(Asking):
     """Questions about the archive."""
 
-    async def examine(self, lfns: Sequence[str]) -> AsyncGenerator[list[pb.ArchiveFile], None]:
+    def examine(self, lfns: Sequence[str]) -> AsyncGenerator[list[pb.ArchiveFile], None]:
         """What the archive says of files, asked through all nodes that are up."""
+        return self._ask(lfns, EXAMINE_BATCH, hints=False)
+
+    def hints(
+        self, lfns: Sequence[str], *, one_by_one: bool
+    ) -> AsyncGenerator[list[pb.ArchiveFile], None]:
+        """Where files lie on tape, asked through all nodes that are up.
+
+        `one_by_one`: each file costs a command, instead of many together.
+        """
+        return self._ask(lfns, EXAMINE_BATCH if one_by_one else HINT_BATCH, hints=True)
+
+    async def _ask(
+        self, lfns: Sequence[str], at_a_time: int, *, hints: bool
+    ) -> AsyncGenerator[list[pb.ArchiveFile], None]:
         batches = deque(
-            _Batch(lfns[start : start + EXAMINE_BATCH])
-            for start in range(0, len(lfns), EXAMINE_BATCH)
+            _Batch(lfns[start : start + at_a_time], hints)
+            for start in range(0, len(lfns), at_a_time)
         )
         while batches and (links := self._links_up()):
             answers = merged(
@@ -103,7 +120,9 @@ class ArchiveQuestions(Asking):
             unanswered = dict.fromkeys(batch.lfns)
 
             def command(number: int, batch: _Batch = batch) -> pb.NodeCommand:
-                return pb.NodeCommand(examine=pb.ExamineArchive(query_id=number, lfns=batch.lfns))
+                return pb.NodeCommand(
+                    examine=pb.ExamineArchive(query_id=number, lfns=batch.lfns, hints=batch.hints)
+                )
 
             try:
                 async with aclosing(link.ask(command, SLOW_ANSWER_TIMEOUT_S)) as pieces:
@@ -112,7 +131,7 @@ class ArchiveQuestions(Asking):
             except (Unreachable, TimedOut) as error:
                 log.warning("asking the archive about %d files: %s", len(unanswered), error)
                 if unanswered and batch.attempt < ATTEMPTS:
-                    batches.append(_Batch(list(unanswered), batch.attempt + 1))
+                    batches.append(_Batch(list(unanswered), batch.hints, batch.attempt + 1))
                     return
             if unanswered:
                 yield [_not_told(lfn) for lfn in unanswered]

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 _UPSERT_REQUEST = """
     INSERT INTO requests
         (request_id, owner, priority, dataset, pin_s, idempotency_key, created_unix_s,
-         deadline_unix_s, state)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+         deadline_unix_s, state, activity)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (request_id) DO UPDATE SET
         priority = excluded.priority, pin_s = excluded.pin_s,
         deadline_unix_s = excluded.deadline_unix_s
@@ -113,6 +113,7 @@ def _save_request(connection: sqlite3.Connection, instruction: SaveRequest) -> N
             record.created_unix_s,
             record.deadline_unix_s,
             RequestState.ACTIVE,
+            record.activity,
         ),
     )
     _save_request_files(connection, record.request_id, instruction.files)

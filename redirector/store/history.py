@@ -32,7 +32,7 @@ _CLEARED_AT_A_TIME = 5_000
 
 _SELECT_REQUESTS = """
     SELECT number, request_id, owner, priority, created_unix_s, deadline_unix_s, pin_s, dataset,
-        idempotency_key, state, ended_unix_s, files, done, failed, cancelled
+        idempotency_key, activity, state, ended_unix_s, files, done, failed, cancelled
     FROM requests
 """
 _SELECT_RECALLS = """
@@ -135,7 +135,7 @@ def _read_restored(connection: sqlite3.Connection) -> Restored:
 
 def _request(row: tuple) -> KeptRequest:  # type: ignore[type-arg]
     number, request_id, owner, priority, created_s, deadline_s, pin_s, dataset, key = row[:9]
-    state, ended_s, files, done, failed, cancelled = row[9:]
+    activity, state, ended_s, files, done, failed, cancelled = row[9:]
     record = RequestRecord(
         request_id=request_id,
         owner=owner,
@@ -145,6 +145,7 @@ def _request(row: tuple) -> KeptRequest:  # type: ignore[type-arg]
         pin_s=pin_s,
         dataset=dataset,
         idempotency_key=key,
+        activity=activity,
     )
     figures = RequestFigures(
         record=record,

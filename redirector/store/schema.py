@@ -119,4 +119,8 @@ MIGRATIONS = (
         lfn TEXT PRIMARY KEY
     ) WITHOUT ROWID;
     """,
+    """
+    -- What requests are for; recalls are shared out by it.
+    ALTER TABLE requests ADD COLUMN activity TEXT NOT NULL DEFAULT '';
+    """,
 )

@@ -88,6 +88,7 @@ def request_message(figures: RequestFigures, files: Iterable[RequestFile] = ()) 
         failed=figures.failed,
         cancelled=figures.cancelled,
         dataset=record.dataset,
+        activity=record.activity,
         file=[
             pb.RequestFile(
                 lfn=file.lfn, state=state_value(_STATE_IN_REQUEST[file.state]), reason=file.reason

@@ -9,9 +9,10 @@ from common.errors import UsageError
 from common.names import shorten
 from common.units import MAX_DURATION_S, MAX_SIZE_BYTES
 from protos.packhorse.v1 import types_pb2
-from redirector.core.model import Checksum, NodeAddress
+from redirector.core.model import Checksum, Hint, NodeAddress
 
 if TYPE_CHECKING:
+    from protos.packhorse.v1 import redirector_pb2 as pb
     from redirector.core.states import FileState
 
 #: What people write about themselves: owners, reasons, titles.
@@ -84,6 +85,15 @@ def address_message(address: NodeAddress) -> types_pb2.NodeAddress:
         rack=address.rack,
         site=address.site,
         root_address=address.root_address,
+    )
+
+
+def hint_of(message: pb.ArchiveFile) -> Hint:
+    """Where a file lies on tape; sizes and positions beyond all bounds are cut."""
+    return Hint(
+        message.volume,
+        min(message.position, MAX_SIZE_BYTES),
+        message.size_bytes if message.size_bytes <= MAX_SIZE_BYTES else 0,
     )
 
 

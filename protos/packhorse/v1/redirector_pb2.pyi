@@ -243,6 +243,7 @@ class StageRequest(_message.Message):
     PIN_S_FIELD_NUMBER: _builtins.int
     DEADLINE_S_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    ACTIVITY_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """instead of, or besides, names"""
     owner: _builtins.str
@@ -257,6 +258,8 @@ class StageRequest(_message.Message):
     """give up after this long; 0: the site's default"""
     idempotency_key: _builtins.str
     """A client's own key: the same key again returns the first request's id."""
+    activity: _builtins.str
+    """What it is for, as "production": recalls are shared out among activities first."""
     @_builtins.property
     def lfns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -269,10 +272,11 @@ class StageRequest(_message.Message):
         pin_s: _builtins.float = ...,
         deadline_s: _builtins.float = ...,
         idempotency_key: _builtins.str = ...,
+        activity: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "deadline_s", b"deadline_s", "idempotency_key", b"idempotency_key", "lfns", b"lfns", "owner", b"owner", "pin_s", b"pin_s", "priority", b"priority"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "dataset", b"dataset", "deadline_s", b"deadline_s", "idempotency_key", b"idempotency_key", "lfns", b"lfns", "owner", b"owner", "pin_s", b"pin_s", "priority", b"priority"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -415,6 +419,7 @@ class RequestInfo(_message.Message):
     CANCELLED_FIELD_NUMBER: _builtins.int
     FILE_FIELD_NUMBER: _builtins.int
     DATASET_FIELD_NUMBER: _builtins.int
+    ACTIVITY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     owner: _builtins.str
     priority: _builtins.int
@@ -427,6 +432,7 @@ class RequestInfo(_message.Message):
     failed: _builtins.int
     cancelled: _builtins.int
     dataset: _builtins.str
+    activity: _builtins.str
     @_builtins.property
     def file(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestFile]:
         """if asked for"""
@@ -446,10 +452,11 @@ class RequestInfo(_message.Message):
         cancelled: _builtins.int = ...,
         file: _abc.Iterable[Global___RequestFile] | None = ...,
         dataset: _builtins.str = ...,
+        activity: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "created_unix_s", b"created_unix_s", "dataset", b"dataset", "done", b"done", "ended_unix_s", b"ended_unix_s", "failed", b"failed", "file", b"file", "files", b"files", "owner", b"owner", "priority", b"priority", "request_id", b"request_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "cancelled", b"cancelled", "created_unix_s", b"created_unix_s", "dataset", b"dataset", "done", b"done", "ended_unix_s", b"ended_unix_s", "failed", b"failed", "file", b"file", "files", b"files", "owner", b"owner", "priority", b"priority", "request_id", b"request_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1107,12 +1114,14 @@ class VerifyRequest(_message.Message):
     OWNER_FIELD_NUMBER: _builtins.int
     PIN_S_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    ACTIVITY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     stage: _builtins.bool
     """stage what is not online, and wait for it"""
     owner: _builtins.str
     pin_s: _builtins.float
     priority: _builtins.int
+    activity: _builtins.str
     def __init__(
         self,
         *,
@@ -1121,10 +1130,11 @@ class VerifyRequest(_message.Message):
         owner: _builtins.str = ...,
         pin_s: _builtins.float = ...,
         priority: _builtins.int = ...,
+        activity: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "owner", b"owner", "pin_s", b"pin_s", "priority", b"priority", "stage", b"stage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "name", b"name", "owner", b"owner", "pin_s", b"pin_s", "priority", b"priority", "stage", b"stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1945,6 +1955,8 @@ class ArchiveFile(_message.Message):
     MTIME_UNIX_S_FIELD_NUMBER: _builtins.int
     IS_DIRECTORY_FIELD_NUMBER: _builtins.int
     IS_BEYOND_ASKING_FIELD_NUMBER: _builtins.int
+    VOLUME_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
     lfn: _builtins.str
     presence: Global___ArchiveFile.Presence.ValueType
     size_bytes: _builtins.int
@@ -1956,6 +1968,10 @@ class ArchiveFile(_message.Message):
     """there, but not a file: nothing that could be staged"""
     is_beyond_asking: _builtins.bool
     """unknown, for the site has no way to ask about this name"""
+    volume: _builtins.str
+    """the tape that it lies on; "": none, or not told"""
+    position: _builtins.int
+    """on it: the higher, the farther from its beginning"""
     @_builtins.property
     def checksum(self) -> _types_pb2.Checksum: ...
     def __init__(
@@ -1969,10 +1985,12 @@ class ArchiveFile(_message.Message):
         mtime_unix_s: _builtins.float = ...,
         is_directory: _builtins.bool = ...,
         is_beyond_asking: _builtins.bool = ...,
+        volume: _builtins.str = ...,
+        position: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "is_beyond_asking", b"is_beyond_asking", "is_directory", b"is_directory", "lfn", b"lfn", "mtime_unix_s", b"mtime_unix_s", "presence", b"presence", "reason", b"reason", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "is_beyond_asking", b"is_beyond_asking", "is_directory", b"is_directory", "lfn", b"lfn", "mtime_unix_s", b"mtime_unix_s", "position", b"position", "presence", b"presence", "reason", b"reason", "size_bytes", b"size_bytes", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2680,7 +2698,10 @@ class ExamineArchive(_message.Message):
 
     QUERY_ID_FIELD_NUMBER: _builtins.int
     LFNS_FIELD_NUMBER: _builtins.int
+    HINTS_FIELD_NUMBER: _builtins.int
     query_id: _builtins.int
+    hints: _builtins.bool
+    """only where they lie on tape, by the site's hintcmd"""
     @_builtins.property
     def lfns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -2688,10 +2709,11 @@ class ExamineArchive(_message.Message):
         *,
         query_id: _builtins.int = ...,
         lfns: _abc.Iterable[_builtins.str] | None = ...,
+        hints: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lfns", b"lfns", "query_id", b"query_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hints", b"hints", "lfns", b"lfns", "query_id", b"query_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

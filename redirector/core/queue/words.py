@@ -24,10 +24,10 @@ def why_it_waits(queue: RecallQueue, recall: Recall, now_s: float) -> str:
         return f"it is being asked where the file lies on tape; not waited for longer than {wait}"
     archive = recall.place.archive
     if queue.is_full:
-        return f"{wording.count(queue.running, 'recall')} run, as many as may at a time"
+        return f"as many recalls run as may at a time: {queue.running}"
     if archive.is_full:
-        count = wording.count(archive.running, "recall")
-        return f"{count} from {archive.limit.name} run, as many as may at a time"
+        name = archive.limit.name
+        return f"as many recalls from {name} run as may at a time: {archive.running}"
     if isinstance(recall.place, Volume):
         return _why_on_volume(queue, recall, recall.place, now_s)
     return _turn(recall, archive.loose.turns)
@@ -59,17 +59,20 @@ def _why_on_volume(queue: RecallQueue, recall: Recall, volume: Volume, now_s: fl
         return f"{at}: {_turn(recall, volume.archive.shelf.turns)}"
     named = ", ".join(one.name for one in list(queue.drives.open)[:_NAMED])
     more = ", …" if len(queue.drives.open) > _NAMED else ""
-    in_use = f"waits for a drive; {wording.count(len(queue.drives.open), 'volume')} are read"
-    return f"{at}: {in_use} ({named}{more}); {_turn(recall, volume.archive.shelf.turns)}"
+    in_use = "waits for a drive, of which as many are in use as may be"
+    turn = _turn(recall, volume.archive.shelf.turns, is_next="the next one is for it")
+    return f"{at}: {in_use} ({named}{more}); {turn}"
 
 
-def _turn(recall: Recall, turns: Turns) -> str:
+def _turn(
+    recall: Recall, turns: Turns, is_next: str = "waits for a node to have fewer recalls"
+) -> str:
     """How many go first, of the share that has its turn soonest."""
     share = min(recall.shares, key=lambda share: (share.had, share.number))
     ahead = share.lanes[recall.place].before(recall)
     others = turns.before(share)
     if not ahead and not others:
-        return "waits for a node to have fewer recalls"
+        return is_next
     line = f"waits for its turn: {wording.count(ahead, 'recall')} before it"
     if len(turns) > 1:
         line += f" of {share.key}, who has had {_had(share)}"

@@ -117,6 +117,9 @@ def test_status_tells_space_recalls_nodes_and_what_is_stuck(run: Callable[..., T
     assert "1 running, 4 queued, 7 done, 2 failed" in told.out
     assert "stuck        /store/big waits for room" in told.out
     assert "disk1  up, draining  host1  300 MB   1 GB   40%" in told.out
+    assert run("status", "--stuck", status=STATUS).out == "/store/big waits for room\n"
+    stuck = run("status", "--stuck", "--json", status=STATUS).json
+    assert stuck == {"stuck": ["/store/big waits for room"]}
     assert run("status", "--json", status=STATUS).json["nodes"][0]["load"]["files"] == 3
 
 
@@ -213,8 +216,10 @@ def test_cp_tells_where_the_copy_is(run: Callable[..., Told], tmp_path: Path) ->
 
 def test_stage_returns_once_the_request_is_accepted(run: Callable[..., Told]) -> None:
     argv = ("stage", "/a", "/b", "--pin", "2h", "--priority", "3", "--deadline", "1d")
+    argv += ("--activity", "production")
     told = run(*argv, stage=Staging())
     options = {"dataset": "", "pin_s": 7200.0, "priority": 3, "deadline_s": 86400.0}
+    options["activity"] = "production"
     assert told.question == ("stage", (["/a", "/b"],), options)
     assert told.out == "request r1 accepted: 2 files\n"
     told = run("stage", "--dataset", "zmumu", "--json", stage=Staging())
@@ -292,7 +297,12 @@ def test_nearline_files_are_a_problem_only_if_they_should_have_been_staged(
     assert run("dataset", "verify", "zmumu", verify=step).code == 0
     told = run("dataset", "verify", "zmumu", "--stage", "--pin", "1h", verify=step)
     assert told.code == 10
-    assert told.question[2] == {"stage": True, "pin_s": 3600.0, "priority": 0}
+    assert told.question[2] == {
+        "stage": True,
+        "pin_s": 3600.0,
+        "priority": 0,
+        "activity": "",
+    }
 
 
 def test_datasets_are_listed_shown_and_removed(run: Callable[..., Told]) -> None:

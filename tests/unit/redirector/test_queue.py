@@ -212,7 +212,7 @@ def test_a_part_of_the_archive_has_a_limit_of_its_own() -> None:
     line.join()
     assert owners(line.started) == {"slow": 2, "fast": 10}
     assert line.site.head.explain("/slow/009", line.site.now_s).next == (
-        "2 recalls from /slow run, as many as may at a time"
+        "as many recalls from /slow run as may at a time: 2"
     )
     line.finish_all()
     assert owners(line.started) == {"slow": 30, "fast": 10}
@@ -224,7 +224,7 @@ def test_there_is_a_limit_of_all_recalls() -> None:
     line.join()
     assert len(line.started) == 3
     assert line.site.head.explain("/f/008", line.site.now_s).next == (
-        "3 recalls run, as many as may at a time"
+        "as many recalls run as may at a time: 3"
     )
     start = line.running.pop()
     line.note(line.site.end("disk1", start, ErrorClass.PERMANENT))
@@ -317,7 +317,9 @@ def test_a_tape_gives_way_to_who_had_less_after_its_time() -> None:
     line.finish(10)
     assert owners(line.started) == {"V1": 12}
     explained = line.site.head.explain("/V2/000", line.site.now_s).next
-    assert explained.startswith("volume V2 at 0: waits for a drive; 1 volume are read (V1);")
+    assert explained.startswith(
+        "volume V2 at 0: waits for a drive, of which as many are in use as may be (V1); "
+    )
     line.site.now_s += HOUR_S
     line.note(line.site.beat("disk1"))
     assert "gives way" in line.site.head.explain("/V1/050", line.site.now_s).next
@@ -353,7 +355,7 @@ def test_nobody_is_asked_before_there_is_a_node_and_again_if_no_answer_comes() -
     asked = AskHints(tuple(names("f", 9)))
     assert of_kind(line.stage(*names("f", 9)), AskHints) == []
     assert of_kind(line.site.join("disk1", slots=1), AskHints) == [asked]
-    line.site.give(events.HintsTold(asked.lfns, answered=False))
+    line.site.give(events.HintsTold(asked.lfns, unanswered=asked.lfns))
     assert of_kind(line.site.wait(299.0), AskHints) == []
     assert of_kind(line.site.wait(2.0), AskHints) == [asked]
 
