@@ -1,6 +1,7 @@
 """What clients change about files that are here: names, permissions, attributes, their being.
 
-Only what is not in the archive can be changed, and only where the site lets clients write.
+What is in the archive can only be removed or replaced, and only where the site has a
+`removecmd`; anything else can be changed where the site lets clients write.
 Everybody else may look. When a removal or a rename returns, the redirector has heard of
 it, so whoever asks next is not sent to what is no longer there.
 """
@@ -79,13 +80,15 @@ class Changing:
     # --- names ----------------------------------------------------------------
 
     async def remove(self, lfn: str) -> None:
-        """Removes a replica for good; who reads it may go on.
+        """Removes a file for good, from the archive too where the site lets clients do that.
 
-        Raises NotFound, NameRefused; Refused if it is in the archive, being written or
-        cannot be removed.
+        Who reads it may go on. Raises NotFound, NameRefused; Refused if it is in the archive
+        for good, being written or cannot be removed; Unreachable if the archive cannot be had.
         """
         lfn = self._writable.check(lfn)
-        await self._change(lambda change_id: events.RemovalOrdered(change_id, lfn))
+        await self._change(
+            lambda change_id: events.RemovalOrdered(change_id, lfn, also_archived=True)
+        )
 
     async def rename(self, lfn: str, new_lfn: str) -> None:
         """Gives a replica another name, which must be free in the whole site.

@@ -93,7 +93,7 @@ class Claims:
         try:
             archive_was_asked = await self._ask(order)
             self._asking[order.claimant_id].answered.set()
-            if not (order.replaces or archive_was_asked):
+            if order.is_new and not (order.replaces or archive_was_asked):
                 await self._check_free(order.lfn)
         except PackhorseError as error:
             event = events.ClaimRefused(order.claimant_id, error)

@@ -290,6 +290,7 @@ class DataServerService:
             policy=POLICIES[config.purge_policy],
             asks_purge_command=config.purgecmd is not None,
             store_rules=self._store_rules(archive),
+            withdraws=archive.can_remove,
         )
         return Engine(node, self._clock, self.name)
 
@@ -317,11 +318,10 @@ class DataServerService:
         if not stores.is_enabled:
             return
         stores.load(await catalogue.stores.found(), self._clock.now_s())
-        pool = engine.node.pool
         reconciled.unarchived = [
             one
             for one in reconciled.unarchived
-            if (replica := pool.get(one.file.lfn)) is None or not replica.sent
+            if (store := stores.table.get(one.file.lfn)) is None or not store.replica.sent
         ]
 
     async def _find_openers(self, disk: PoolDisk) -> Openers | None:

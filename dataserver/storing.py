@@ -11,7 +11,8 @@ import logging
 import stat
 from typing import TYPE_CHECKING, Any
 
-from common.errors import NameRefused, PackhorseError
+from common.command import ErrorClass
+from common.errors import NameRefused, NotFound, PackhorseError, Refused, Unreachable
 from dataserver.archive import Presence, ToStore
 from dataserver.command_failures import failure_of
 from dataserver.core import events, instructions
@@ -67,6 +68,7 @@ class Storing:
                 instructions.NoteArchived: self._start(self._note_archived),
                 instructions.NoteStore: lambda order: self._spawn(self._note(order)),
                 instructions.StopStore: self._stop,
+                instructions.RemoveFromArchive: lambda order: self._spawn(self._withdraw(order)),
             }
         )
 
@@ -186,6 +188,38 @@ class Storing:
     async def _note_archived(self, order: instructions.NoteArchived) -> events.Event:
         await self._catalogue.stores.archived(order.lfn)
         return events.ArchivedNoted(order.step_id)
+
+    # --- removing -----------------------------------------------------------
+
+    async def _withdraw(self, order: instructions.RemoveFromArchive) -> None:
+        error: PackhorseError | None = None
+        try:
+            await self._remove(order.lfn)
+        except PackhorseError as refusal:
+            error = refusal
+        except Exception:
+            log.exception("removing %s from the archive failed in an unexpected way", order.lfn)
+            error = PackhorseError("internal error, see the data server's log")
+        self._engine.post(events.Withdrawn(order.holder, error))
+
+    async def _remove(self, lfn: str) -> None:
+        """Removes a file from the archive, as the catalogue knows that it may be gone from there.
+
+        Raises NotFound if neither the archive nor the pool has it, Refused or Unreachable if
+        the archive does not let it go, and what the catalogue raises.
+        """
+        await self._catalogue.stores.unarchive(lfn)
+        failure = await self._archive.remove(lfn)
+        (said,) = await self._archive.examine([lfn])
+        if said.presence is Presence.THERE and failure is None:
+            raise Refused(f"{lfn} is in the archive still, though its removecmd ended well")
+        is_gone = failure is None or failure.error_class is ErrorClass.NOT_FOUND
+        if failure is not None and not is_gone and said.presence is not Presence.NOT_THERE:
+            kind = Refused if failure.error_class is ErrorClass.PERMANENT else Unreachable
+            raise kind(f"{lfn} cannot be removed from the archive: {failure.reason}")
+        await self._catalogue.stores.note(lfn, sent=False)
+        if failure is not None and self._engine.node.pool.get(lfn) is None:
+            raise NotFound(f"{lfn} does not exist: {failure.reason}")
 
     async def _note(self, order: instructions.NoteStore) -> None:
         try:

@@ -148,7 +148,15 @@ class RedirectorService:
         self, listen: str, runner: Runner, questions: Questions, history: History
     ) -> None:
         config = self._root_config
-        door = RootDoor(runner, questions, history, self._names, config, self._version)
+        door = RootDoor(
+            runner,
+            questions,
+            history,
+            self._names,
+            config,
+            self._version,
+            removes=self._mss.removecmd is not None,
+        )
         limits = DoorLimits(config.max_connections, config.max_requests, config.idle_timeout)
         self._root = Listener(door, limits)
         address = self._root.open(listen)

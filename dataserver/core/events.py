@@ -253,10 +253,14 @@ class UploadGone:
 
 @dataclass(frozen=True, slots=True)
 class RemovalOrdered:
-    """A client wants a replica gone that is not in the archive → TellChanged."""
+    """A client wants a file gone → TellChanged.
+
+    `also_archived`: also if there is no replica here, and only the archive may have it.
+    """
 
     change_id: str
     lfn: str
+    also_archived: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +337,14 @@ class StoreStopped:
     """After StopStore: no process of the step is left."""
 
     step_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """The archive has a file no longer, or `error` says why it has, or that it had none."""
+
+    holder: str
+    error: PackhorseError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,6 +450,7 @@ Event = (
     | ArchivedNoted
     | StoreStepFailed
     | StoreStopped
+    | Withdrawn
     | StoresOrdered
     | Checked
     | Lost

@@ -94,11 +94,15 @@ class TellEnded:
 
 @dataclass(frozen=True, slots=True)
 class ClaimName:
-    """Ask the redirector for a name, for an upload or a rename → Claimed or ClaimRefused."""
+    """Ask the redirector for a name, for an upload or a change → Claimed or ClaimRefused.
+
+    `is_new`: the archive must not have it, if it has no replica to be replaced.
+    """
 
     claimant_id: str
     lfn: str
     replaces: bool
+    is_new: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +224,14 @@ class NoteStore:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoveFromArchive:
+    """Note that a file's replica is the only copy, and remove the archive's → Withdrawn."""
+
+    holder: str
+    lfn: str
+
+
+@dataclass(frozen=True, slots=True)
 class TellStores:
     """Answer StoresOrdered: which files are stored now, and why the others are not."""
 
@@ -299,6 +311,7 @@ Instruction = (
     | NoteArchived
     | StopStore
     | NoteStore
+    | RemoveFromArchive
     | TellStores
     | RemoveFiles
     | SetApart

@@ -23,6 +23,7 @@ from common.errors import Refused
 from dataserver.core import events, reasons, refusals
 from dataserver.core.busy import BusyNames
 from dataserver.core.changes import ChangeLog
+from dataserver.core.client_removals import ClientRemovals
 from dataserver.core.failure import Failure, FailureKind
 from dataserver.core.instructions import JoinAnew, KeepCommands, TellStores
 from dataserver.core.pins import Pin
@@ -30,11 +31,12 @@ from dataserver.core.policies import LRU
 from dataserver.core.purging import Purging
 from dataserver.core.removals import Removals
 from dataserver.core.renames import Renames
-from dataserver.core.replica import Mark, Standing
+from dataserver.core.replica import Mark, Replica, Standing
 from dataserver.core.room import Room
 from dataserver.core.staging import Staging
 from dataserver.core.stores import Stores
 from dataserver.core.uploads import Uploads
+from dataserver.core.withdrawals import Withdrawals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,10 +97,12 @@ class Node:
         policy: PurgePolicy = LRU,
         asks_purge_command: bool = False,
         store_rules: StoreRules | None = None,
+        withdraws: bool = False,
     ) -> None:
         """`examines`: whether the archive can be asked about files before their recalls,
         `learns_checksums`: and may tell a checksum besides the size. Without
-        `store_rules` what clients write is not stored in it.
+        `store_rules` what clients write is not stored in it; `withdraws`: clients may
+        remove and replace what is in it.
         """
         self.pool = pool
         self.changes = ChangeLog()
@@ -120,9 +124,21 @@ class Node:
             examines=examines,
             learns_checksums=learns_checksums,
         )
-        self.uploads = Uploads(pool, self.changes, self.removals, self._room, self._busy, self._out)
-        self.renames = Renames(pool, self.changes, self._busy, self._out)
         self.stores = Stores(pool, self._busy, self._out, store_rules)
+        self.withdrawals = Withdrawals(pool, self.stores, self._out, is_enabled=withdraws)
+        self.uploads = Uploads(
+            pool,
+            self.changes,
+            self.removals,
+            self._room,
+            self._busy,
+            self.withdrawals,
+            self._out,
+        )
+        self.client_removals = ClientRemovals(
+            pool, self.removals, self.withdrawals, self._busy, self._out
+        )
+        self.renames = Renames(pool, self.changes, self._busy, self._out)
         self._lease_s: float | None = None
         self._contact_s = 0.0
         self._retry_at_s = 0.0
@@ -158,7 +174,8 @@ class Node:
             events.UploadPublished: uploads.published,
             events.UploadFailed: uploads.failed,
             events.UploadGone: uploads.gone,
-            events.RemovalOrdered: lambda event, _: removals.remove(event),
+            events.RemovalOrdered: lambda event, _: self.client_removals.order(event),
+            events.Withdrawn: self.withdrawals.withdrawn,
             events.RenameOrdered: lambda event, _: renames.order(event),
             events.Renamed: lambda event, _: renames.renamed(event),
             events.RenameFailed: lambda event, _: renames.failed(event),
@@ -214,13 +231,21 @@ class Node:
         """
         return self.uploads.is_publishing(lfn) or self.renames.is_moving(lfn)
 
+    def can_replace(self, replica: Replica) -> bool:
+        """Whether the archive is no reason why clients should not remove or replace a file."""
+        return self.withdrawals.is_enabled or not (replica.archived or replica.sent)
+
     def unchangeable(self, lfn: str) -> PackhorseError | None:
         """Why the replica of this name is not a client's to change now; None if it is."""
         return refusals.unchangeable(self.pool, self._busy, lfn)
 
     def claims(self) -> list[str]:
         """The names that the redirector lets this node write under, as far as it knows."""
-        return [*(one.lfn for one in self.uploads.live()), *self.renames.claims()]
+        return [
+            *(one.lfn for one in self.uploads.live()),
+            *self.renames.claims(),
+            *self.client_removals.claims(),
+        ]
 
     @property
     def is_idle(self) -> bool:
@@ -229,6 +254,7 @@ class Node:
             self.staging.is_empty
             and self.uploads.is_empty
             and self.renames.is_empty
+            and self.client_removals.is_empty
             and self.stores.is_idle
         )
 
@@ -311,15 +337,18 @@ class Node:
     def _claimed(self, event: events.Claimed, now_s: float) -> None:
         self.uploads.claimed(event, now_s)
         self.renames.claimed(event)
+        self.client_removals.claimed(event, now_s)
 
     def _claim_refused(self, event: events.ClaimRefused, now_s: float) -> None:
         self.uploads.claim_refused(event, now_s)
         self.renames.claim_refused(event)
+        self.client_removals.claim_refused(event)
 
     def _closing(self, _event: events.Closing, now_s: float) -> None:
         self.staging.close(now_s)
         self.uploads.close(now_s)
         self.renames.close()
+        self.client_removals.close()
         self.stores.close(now_s)
 
     def _stores_ordered(self, event: events.StoresOrdered, now_s: float) -> None:
@@ -418,6 +447,8 @@ class Node:
         self.renames.check()
         self.removals.check(self.purging.in_flight())
         self.stores.check()
+        self.withdrawals.check()
+        self.client_removals.check()
         assert not self._out
 
 

@@ -32,17 +32,21 @@ def no_room(reason: str) -> QuotaExceeded:
     return QuotaExceeded(reason)
 
 
-def unchangeable(pool: Pool, busy: BusyNames, lfn: str) -> PackhorseError | None:
+def unchangeable(
+    pool: Pool, busy: BusyNames, lfn: str, *, withdraws: bool = False
+) -> PackhorseError | None:
     """Why a replica may not be replaced, renamed or removed; None if it may."""
     if pool.away:
         return Refused(pool.away)
-    return bound_or_gone(pool, lfn) or busy.refusal(lfn)
+    return bound_or_gone(pool, lfn, withdraws=withdraws) or busy.refusal(lfn)
 
 
-def bound_or_gone(pool: Pool, lfn: str) -> PackhorseError | None:
+def bound_or_gone(pool: Pool, lfn: str, *, withdraws: bool = False) -> PackhorseError | None:
     """As `unchangeable`, whatever is under way with the name."""
     replica = pool.get(lfn)
-    return bound(replica) if replica is not None else NotFound(f"{lfn} is not on this node")
+    if replica is not None:
+        return bound(replica, withdraws=withdraws)
+    return NotFound(f"{lfn} is not on this node")
 
 
 def taken(pool: Pool, busy: BusyNames, lfn: str) -> PackhorseError | None:
@@ -57,8 +61,11 @@ def taken(pool: Pool, busy: BusyNames, lfn: str) -> PackhorseError | None:
     return AlreadyExists(f"{lfn} exists already")
 
 
-def bound(replica: Replica) -> Refused | None:
-    """Why a replica is not its owner's to change."""
+def bound(replica: Replica, *, withdraws: bool = False) -> Refused | None:
+    """Why a replica is not its owner's to change.
+
+    `withdraws`: what the archive has of it is removed first.
+    """
     lfn = replica.lfn
     if replica.standing is Standing.LEAVING:
         return Refused(f"{lfn} is on its way out of this node; try again in a moment")
@@ -66,6 +73,8 @@ def bound(replica: Replica) -> Refused | None:
         return Refused(
             f"{lfn} was found at start and is still being checked; try again in a moment"
         )
+    if withdraws:
+        return None
     if replica.archived:
         return Refused(f"{lfn} is in the archive: its copy here cannot be changed")
     if replica.sent:

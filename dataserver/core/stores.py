@@ -131,10 +131,10 @@ class Stores:
             return
         for one in sorted(found, key=lambda one: one.since_s):
             replica = self._pool.get(one.lfn)
-            if replica is None or replica.archived:
+            if replica is None or replica.archived or not self._rules.covers(one.lfn):
                 continue
             replica.sent = one.sent
-            if replica.standing is not Standing.HELD or not self._rules.covers(one.lfn):
+            if replica.standing is not Standing.HELD:
                 continue
             # The clock may have been set back since.
             store = self._take(replica, min(now_s, one.since_s), self._rules, now_s)

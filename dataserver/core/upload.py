@@ -4,8 +4,9 @@ As with recalls, all moves stand in one table, and an upload keeps what it holds
 nothing of it is left: one that comes to nothing moves to ENDING, and only when the shell
 says that its file is gone are its room and its name given back.
 
-PUBLISHING is not ended by anybody: the file is verified and synced already. Either it gets
-to its place, or the shell says why it did not.
+CLEARING and PUBLISHING are not ended by anybody: the file is verified and synced already.
+Either it gets to its place, or the shell says why it did not. Only whoever clears and has lost
+its claim meanwhile is ended after it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from common.story import IllegalMove, Story
 
 if TYPE_CHECKING:
+    from common.errors import PackhorseError
     from dataserver.core.events import UploadBegun
 
 
@@ -25,6 +27,7 @@ class UploadState(Enum):
     CLAIMING = "claiming"  # the redirector is asked for the name
     RESERVING = "reserving"  # waits for room in the pool
     WRITING = "writing"  # its client writes
+    CLEARING = "clearing"  # what the archive has of the old one is removed
     PUBLISHING = "publishing"  # it is moved to its place
     ENDING = "ending"  # it came to nothing: what there is of it is being removed
     DONE = "done"
@@ -39,14 +42,17 @@ MOVES: Final[dict[tuple[UploadState, str], UploadState]] = {
     (_S.RESERVING, "reserved"): _S.WRITING,
     (_S.RESERVING, "end"): _S.ENDING,
     (_S.WRITING, "written"): _S.PUBLISHING,
+    (_S.WRITING, "clear"): _S.CLEARING,
     (_S.WRITING, "end"): _S.ENDING,
+    (_S.CLEARING, "written"): _S.PUBLISHING,
+    (_S.CLEARING, "end"): _S.ENDING,
     (_S.PUBLISHING, "published"): _S.DONE,
     (_S.PUBLISHING, "end"): _S.ENDING,
     (_S.ENDING, "gone"): _S.ENDED,
 }
 
 #: An upload in one of these has a reservation in the pool's books.
-RESERVED: Final = frozenset({_S.WRITING, _S.PUBLISHING})
+RESERVED: Final = frozenset({_S.WRITING, _S.CLEARING, _S.PUBLISHING})
 
 
 class Upload:
@@ -56,7 +62,16 @@ class Upload:
     nobody knows. `size_bytes` is what it has become, once it is written.
     """
 
-    __slots__ = ("lfn", "promised_bytes", "replaces", "size_bytes", "state", "story", "upload_id")
+    __slots__ = (
+        "lfn",
+        "lost_claim",
+        "promised_bytes",
+        "replaces",
+        "size_bytes",
+        "state",
+        "story",
+        "upload_id",
+    )
 
     def __init__(self, begun: UploadBegun, promised_bytes: int, now_s: float) -> None:
         self.upload_id = begun.upload_id
@@ -64,6 +79,8 @@ class Upload:
         self.replaces = begun.replaces
         self.promised_bytes = promised_bytes
         self.size_bytes: int | None = None
+        #: Why it must not be published any more, once it has cleared.
+        self.lost_claim: PackhorseError | None = None
         self.state = UploadState.CLAIMING
         self.story = Story()
         whose = f" for {begun.owner}" if begun.owner else ""
@@ -80,7 +97,7 @@ class Upload:
     def check(self) -> None:
         """Asserts what holds in every state."""
         assert self.promised_bytes >= 0
-        if self.state is UploadState.PUBLISHING:
+        if self.state in {UploadState.CLEARING, UploadState.PUBLISHING}:
             assert self.size_bytes is not None, self.story
         elif self.state is not UploadState.ENDING:
             assert self.size_bytes is None, self.story

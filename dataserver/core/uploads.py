@@ -6,8 +6,9 @@ it writes: extended a step ahead while there is room that nobody waits for, and 
 in the line once it is full. No byte is written for which there is no room.
 
 What is written is invisible until it is published. If it replaces a replica, that one stays
-until then, and the bytes of both count. What is in the archive is never replaced, for the
-archive would bring the old content back; and what was written here is never purged.
+until then, and the bytes of both count. What is in the archive is replaced only after the
+archive's copy was removed, for it would bring the old content back; and what was written here
+is not purged before it is stored.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from dataserver.core.pool import Pool
     from dataserver.core.removals import Removals
     from dataserver.core.room import Room
+    from dataserver.core.withdrawals import Withdrawals
 
 #: Reserved at first if the client does not say how much it will write; at most this share
 #: of the quota, or a few such clients would fill a small pool with nothing.
@@ -68,6 +70,7 @@ class Uploads:
         removals: Removals,
         room: Room,
         busy: BusyNames,
+        withdrawals: Withdrawals,
         out: list[Instruction],
     ) -> None:
         self._pool = pool
@@ -75,6 +78,7 @@ class Uploads:
         self._removals = removals
         self._room = room
         self._busy = busy
+        self._withdrawals = withdrawals
         self._out = out
         self._uploads: dict[str, Upload] = {}
         self._publishing: set[str] = set()  # names
@@ -129,7 +133,8 @@ class Uploads:
         if self._pool.away:
             return Refused(self._pool.away)
         if event.replaces:
-            return refusals.unchangeable(self._pool, self._busy, event.lfn)
+            withdraws = self._withdrawals.is_enabled
+            return refusals.unchangeable(self._pool, self._busy, event.lfn, withdraws=withdraws)
         return refusals.taken(self._pool, self._busy, event.lfn)
 
     def claimed(self, event: Claimed, now_s: float) -> None:
@@ -197,10 +202,31 @@ class Uploads:
             return
         self._room.forget(upload.upload_id)
         upload.size_bytes = event.size_bytes
-        upload.move("written", now_s, wording.size(event.size_bytes))
+        if not self._withdrawals.is_needed(upload.lfn):
+            self._publish(upload, now_s)
+            return
+        upload.move("clear", now_s)
+        self._withdrawals.begin(
+            upload.upload_id,
+            upload.lfn,
+            lambda error, now_s: self._cleared(upload, error, now_s),
+            now_s,
+        )
+
+    def _cleared(self, upload: Upload, error: PackhorseError | None, now_s: float) -> None:
+        """The archive has the old content no longer, unless there is an error."""
+        error = error or upload.lost_claim or self._cannot_replace(upload)
+        if error is None:
+            self._publish(upload, now_s)
+        else:
+            self._end(upload, error, now_s)
+
+    def _publish(self, upload: Upload, now_s: float) -> None:
+        assert upload.size_bytes is not None, upload.story
+        upload.move("written", now_s, wording.size(upload.size_bytes))
         self._publishing.add(upload.lfn)
         replaces = self._pool.get(upload.lfn) is not None
-        self._out.append(PublishUpload(upload.upload_id, upload.lfn, event.size_bytes, replaces))
+        self._out.append(PublishUpload(upload.upload_id, upload.lfn, upload.size_bytes, replaces))
 
     def _cannot_replace(self, upload: Upload) -> PackhorseError | None:
         """What has become of the old replica while the new one was written."""
@@ -210,7 +236,7 @@ class Uploads:
         assert upload.replaces, upload.story
         if self._removals.cannot_remove(upload.lfn):
             return Refused(reasons.old_one_stays(upload.lfn).reason)
-        return refusals.bound(replica)
+        return refusals.bound(replica, withdraws=self._withdrawals.is_enabled)
 
     def published(self, event: UploadPublished, now_s: float) -> None:
         """Makes the file visible, in place of the one it replaces."""
@@ -226,7 +252,7 @@ class Uploads:
     def failed(self, event: UploadFailed, now_s: float) -> None:
         """An upload has come to nothing: its client went away, or its disk failed."""
         upload = self._uploads.get(event.upload_id)
-        if upload is not None and upload.state is not UploadState.ENDING:
+        if upload is not None and upload.state not in {UploadState.CLEARING, UploadState.ENDING}:
             self._end(upload, event.error, now_s)
 
     def gone(self, event: UploadGone, now_s: float) -> None:
@@ -242,9 +268,11 @@ class Uploads:
         self.end_all(refusals.closing(), now_s)
 
     def end_all(self, error: PackhorseError, now_s: float) -> None:
-        """Ends every upload but those that are being published."""
+        """Ends every upload but those that are being published; what is cleared ends after it."""
         for upload in list(self._uploads.values()):
-            if upload.state not in {UploadState.PUBLISHING, UploadState.ENDING}:
+            if upload.state is UploadState.CLEARING:
+                upload.lost_claim = error
+            elif upload.state not in {UploadState.PUBLISHING, UploadState.ENDING}:
                 self._end(upload, error, now_s)
 
     # --- inside -------------------------------------------------------------

@@ -33,6 +33,7 @@ class Driven:
         policy: PurgePolicy = LRU,
         found: list[Found] | None = None,
         store_rules: StoreRules | None = None,
+        withdraws: bool = False,
     ) -> None:
         pool = Pool(Limits.of(quota_bytes, max_files, 0.9, 0.5))
         pool.load(found or [])
@@ -43,6 +44,7 @@ class Driven:
             policy=policy,
             asks_purge_command=asks,
             store_rules=store_rules,
+            withdraws=withdraws,
         )
         self.now_s = 1000.0
 

@@ -151,7 +151,7 @@ class Looking:
         )
 
     def _can_change(self, replica: Replica) -> bool:
-        return not replica.archived and self._writable.is_writable(replica.lfn)
+        return self._engine.node.can_replace(replica) and self._writable.is_writable(replica.lfn)
 
     def _space(self) -> str:
         quota_bytes, free_bytes = self._room()

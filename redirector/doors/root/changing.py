@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from common.errors import AlreadyExists, NotFound, Refused
 from common.root_server import RootError
@@ -10,7 +10,7 @@ from redirector.core.events import MakeDirectoryAsked, RemoveDirectoryAsked
 from redirector.doors.root.naming import is_directory
 from xroot import responses
 from xroot.protocol import AttributeAction, Code
-from xroot.requests import FAttr, Mv
+from xroot.requests import FAttr, Mv, Rm
 
 if TYPE_CHECKING:
     from common.root_server import Connection
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from redirector.doors.root.naming import Names
     from redirector.doors.root.opening import Opening
     from redirector.runner import Runner
-    from xroot.requests import Chmod, MkDir, Rm, RmDir, Truncate
+    from xroot.requests import Chmod, MkDir, RmDir, Truncate
 
 _READING = (AttributeAction.GET, AttributeAction.LIST)
 
@@ -35,12 +35,16 @@ class Changing:
         opening: Opening,
         archive: ArchiveView,
         listing: Listing,
+        *,
+        removes: bool,
     ) -> None:
+        """`removes`: data servers remove what is in the archive, if clients want it."""
         self._runner = runner
         self._names = names
         self._opening = opening
         self._archive = archive
         self._listing = listing
+        self._removes = removes
 
     def mkdir(self, connection: Connection, stream_id: bytes, asked: MkDir) -> None:
         """Makes a directory; it lasts, empty or not."""
@@ -67,7 +71,9 @@ class Changing:
         if not (isinstance(asked, FAttr) and asked.action in _READING):
             self._names.check_writable(lfn)
         node = self._opening.holder(connection, lfn, asked.cgi)
-        if node is None:
+        if node is None and self._removes and isinstance(asked, Rm):
+            connection.spawn(stream_id, self._send_to_remove(connection, stream_id, lfn))
+        elif node is None:
             connection.spawn(stream_id, self._explain_absence(lfn))
         elif isinstance(asked, Mv):
             target = self._names.file(asked.target)
@@ -82,6 +88,13 @@ class Changing:
         """Data servers know of names that are taken in the pools, but not in the archive."""
         await self._archive.check_free(target)
         self._runner.head.found_vacant(target, self._runner.now_s())
+        connection.send(self._opening.redirect(stream_id, node))
+
+    async def _send_to_remove(self, connection: Connection, stream_id: bytes, lfn: str) -> None:
+        """What is in the archive only can be removed by any data server."""
+        if self._runner.head.is_online(lfn) or not (await self._archive.look_up(lfn)).is_there:
+            await self._explain_absence(lfn)
+        node = self._runner.head.choose_writer(lfn, 1, "", (), self._runner.now_s())
         connection.send(self._opening.redirect(stream_id, node))
 
     async def _mkdir(
@@ -113,7 +126,7 @@ class Changing:
         await self._runner.ask(RemoveDirectoryAsked(directory))
         connection.send(responses.ok(stream_id))
 
-    async def _explain_absence(self, lfn: str) -> None:
+    async def _explain_absence(self, lfn: str) -> NoReturn:
         """Raises why a file cannot be changed that is on no disk in touch."""
         if self._runner.head.is_online(lfn):
             raise Refused(f"{lfn} is on a data server that is out of touch; try again later")

@@ -46,8 +46,12 @@ class RootDoor:
         name_map: NameMap,
         config: RootConfig,
         version: str,
+        *,
+        removes: bool = False,
     ) -> None:
-        """`version` is told to clients that ask for it."""
+        """`version` is told to clients that ask for it; `removes`: they may remove what is in
+        the archive.
+        """
         names = Names(name_map, Writable(name_map, config.writable))
         archive = ArchiveView(questions)
         bringing = Bringing(runner, questions, config.open_deadline)
@@ -58,7 +62,7 @@ class RootDoor:
             runner, names, archive, questions, KeptRequests(runner, history), config.prepare_pin
         )
         querying = Querying(runner, names, opening, self.looking, archive, preparing, version)
-        changing = Changing(runner, names, opening, archive, listing)
+        changing = Changing(runner, names, opening, archive, listing, removes=removes)
         self.open = opening.open
         self.answers: dict[type, Callable[[Connection, bytes, Any], None]] = {
             requests.Stat: self.looking.stat,
