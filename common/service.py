@@ -3,9 +3,11 @@
 Every command that serves hands its `Service`, or several of them, to
 `run_service`. The rules:
 
-- The first SIGTERM, SIGINT or SIGHUP stops the service gracefully; the handlers are
+- The first SIGTERM or SIGINT stops the service gracefully; the handlers are
   gone by then, so a second one kills it at once. State is durable, so that
   costs no more than a restart.
+- SIGHUP has the configuration read again, where the command can do that. From a
+  terminal that is closed it stops the service instead.
 - What a service does in the background runs in named tasks. One that dies
   takes the service down, loudly, with exit code 70: half a server is worse
   than none, because nobody restarts it.
@@ -112,13 +114,15 @@ def run_service(
     *services: Service,
     grace_s: float = DEFAULT_GRACE_S,
     exit_with_parent: bool | None = None,
+    reload: Callable[[], None] | None = None,
 ) -> int:
     """Runs services until told to stop; returns the process's exit code.
 
     Several start in the order given and stop in the reverse. `exit_with_parent`
     (default: whether PACKHORSE_EXIT_WITH_PARENT is set) also stops them when
     standard input ends: whoever holds the other end of that pipe and dies, even
-    by kill -9, takes them along. Raises what a `start` raises.
+    by kill -9, takes them along. `reload` is called on SIGHUP, which stops the
+    services if there is none. Raises what a `start` raises.
     """
     set_up_logging()
     _allow_many_connections()
@@ -127,7 +131,10 @@ def run_service(
 
     async def main() -> int:
         stop = asyncio.Event()
-        with _stopping_on_signals(stop), _stopping_with_parent(stop, wanted=exit_with_parent):
+        with (
+            _stopping_on_signals(stop, reload),
+            _stopping_with_parent(stop, wanted=exit_with_parent),
+        ):
             return await serve(*services, stop=stop, grace_s=grace_s, when_ready=_announce)
 
     return asyncio.run(main())
@@ -201,7 +208,7 @@ def _announce(services: Sequence[Service]) -> None:
 
 
 @contextlib.contextmanager
-def _stopping_on_signals(stop: asyncio.Event) -> Iterator[None]:
+def _stopping_on_signals(stop: asyncio.Event, reload: Callable[[], None] | None) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
     def first(number: signal.Signals) -> None:
@@ -209,12 +216,19 @@ def _stopping_on_signals(stop: asyncio.Event) -> Iterator[None]:
         restore()
         stop.set()
 
-    # A closed terminal ends the service too, unless it was started with nohup.
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+    if reload is not None and not os.isatty(sys.stderr.fileno()):
+        loop.add_signal_handler(signal.SIGHUP, _reloading(reload))
+    elif signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        # A closed terminal ends the service, unless it was started with nohup.
         numbers.append(signal.SIGHUP)
+        reload = None
 
     def restore() -> None:
+        if reload is not None:
+            # Who wants the configuration read again does not want a stop cut short.
+            loop.remove_signal_handler(signal.SIGHUP)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         for number in numbers:
             loop.remove_signal_handler(number)
             # Not KeyboardInterrupt, which would wait for whatever hangs.
@@ -226,6 +240,19 @@ def _stopping_on_signals(stop: asyncio.Event) -> Iterator[None]:
         yield
     finally:
         restore()
+
+
+def _reloading(reload: Callable[[], None]) -> Callable[[], None]:
+    """A handler that survives whatever is wrong with a reload."""
+
+    def handle() -> None:
+        log.info("SIGHUP: reading the configuration again")
+        try:
+            reload()
+        except Exception:
+            log.exception("the configuration was not reloaded")
+
+    return handle
 
 
 @contextlib.contextmanager

@@ -15,13 +15,15 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from common.config.reloading import taken_over
 from common.errors import DiskAway, PackhorseError
+from dataserver.service import DataServerService
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from common.config.model import DataServerConfig
     from common.service import NamedTasks
-    from dataserver.service import DataServerService
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +39,15 @@ class KeptDataServer:
     `waits`: whether a disk that is away at the start is waited for, or is an error.
     """
 
-    def __init__(self, name: str, make: Callable[[], DataServerService], *, waits: bool) -> None:
-        self.name = name
+    def __init__(
+        self,
+        config: DataServerConfig,
+        make: Callable[[DataServerConfig], DataServerService],
+        *,
+        waits: bool,
+    ) -> None:
+        self.name = config.name
+        self._config = config
         self._make = make
         self._waits = waits
         self._server: DataServerService | None = None
@@ -64,6 +73,12 @@ class KeptDataServer:
                 raise
             self._complain(error)
         tasks.spawn(f"{self.name}: keeper", self._keep(tasks), endless=True)
+
+    def reconfigure(self, config: DataServerConfig) -> None:
+        """Takes over what can change while it runs: `DataServerService.LIVE`."""
+        self._config = taken_over(self._config, config, DataServerService.LIVE)
+        if self._server is not None:
+            self._server.reconfigure(self._config)
 
     async def stop(self, grace_s: float) -> None:
         """Ends its present life, if it lives."""
@@ -91,7 +106,7 @@ class KeptDataServer:
             self._complain(error)
 
     async def _begin(self, tasks: NamedTasks) -> None:
-        server = self._make()
+        server = self._make(self._config)
         try:
             await server.start(tasks)
         except BaseException:

@@ -120,7 +120,7 @@ class Link:
                 instructions.TellEvicted: self._tell_evicted,
                 instructions.TellStores: self._tell_stores,
                 instructions.TellClaimEnded: self._tell_claim_ended,
-                instructions.JoinAnew: self._join_anew,
+                instructions.JoinAnew: lambda _: self.join_anew(),
             }
         )
 
@@ -182,7 +182,8 @@ class Link:
         if self._stream is not None:
             self._stream.wake.set()
 
-    def _join_anew(self, _order: instructions.JoinAnew) -> None:
+    def join_anew(self) -> None:
+        """Says hello again, for what that says has changed."""
         # Whoever is not joined says all there is with its next hello anyway.
         if self._stream is not None:
             self._stream.leave()

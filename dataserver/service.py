@@ -32,7 +32,7 @@ from dataserver.attributes import Attributes
 from dataserver.catalogue import Catalogue
 from dataserver.changing import Changing
 from dataserver.claims import Claims
-from dataserver.core.events import Closing
+from dataserver.core.events import Closing, LimitsChanged
 from dataserver.core.groups import Groups, GroupShare
 from dataserver.core.instructions import KeepCommands
 from dataserver.core.node import Node
@@ -86,8 +86,25 @@ FLUSH_EVERY_S: Final = 30.0
 LAST_WORDS_S: Final = 1.0
 
 
+#: What the redirector hears of only when the node joins.
+_SAID_IN_HELLO: Final = ("max_files", "drain")
+
+
 class DataServerService:
     """One pool's server. `names` says which files the site has, and where in its archive."""
+
+    #: The keys of its table that `reconfigure` takes over.
+    LIVE: Final = frozenset(
+        {
+            "quota",
+            "high_watermark",
+            "low_watermark",
+            "max_files",
+            "drain",
+            "scrub_rate",
+            "scrub_interval",
+        }
+    )
 
     def __init__(
         self,
@@ -119,6 +136,7 @@ class DataServerService:
         self._closing = contextlib.AsyncExitStack()
         self._background: list[asyncio.Task[Any]] = []
         self._engine: Engine | None = None
+        self._link: Link | None = None
         self._health: DiskHealth | None = None
         self._losses: Losses | None = None
         self._scrubber: Scrubber | None = None
@@ -171,6 +189,16 @@ class DataServerService:
         assert self._scrubber is not None
         return self._scrubber
 
+    def reconfigure(self, config: DataServerConfig) -> None:
+        """Other limits hold from here on: the keys of `LIVE`. All that is under way goes on."""
+        old, self._config = self._config, config
+        if self._engine is None or self._link is None:
+            return
+        self._engine.post(LimitsChanged(_limits(config)))
+        self.scrubber.set_limits(config.scrub_rate, config.scrub_interval)
+        if any(getattr(old, key) != getattr(config, key) for key in _SAID_IN_HELLO):
+            self._link.join_anew()
+
     async def until_pool_is_replaced(self) -> None:
         """Waits until another pool is at its path, or its own one mounted anew.
 
@@ -216,7 +244,7 @@ class DataServerService:
         health = self._health = DiskHealth(engine, disk, identity)
         losses = self._losses = Losses(engine, disk, health)
         self._closing.push_async_callback(losses.stop)
-        link = Link(
+        link = self._link = Link(
             engine,
             config.redirector,
             lambda: self._hello(engine, identity, archive.capacity),
@@ -271,9 +299,7 @@ class DataServerService:
 
     def _make_engine(self, reconciled: Reconciled, archive: Archive) -> Engine:
         config = self._config
-        limits = Limits.of(
-            config.quota, config.max_files, config.high_watermark, config.low_watermark
-        )
+        limits = _limits(config)
         shares = [
             GroupShare(name, tuple(normalise_prefix(one) for one in group.paths), group.share)
             for name, group in self._groups.items()
@@ -498,6 +524,10 @@ class DataServerService:
                 await catalogue.flush_uses()
             except PackhorseError as error:
                 log.warning("%s: times of last use are not kept: %s", self.name, error)
+
+
+def _limits(config: DataServerConfig) -> Limits:
+    return Limits.of(config.quota, config.max_files, config.high_watermark, config.low_watermark)
 
 
 def _owner(identity: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from common.address import public_address
 from common.clock import Clock
+from common.config.reloading import taken_over
 from common.errors import ConfigError, PackhorseError, Unreachable
 from common.grpc_options import DEFAULT_MAX_MESSAGE_BYTES
 from common.grpc_server import make_server
@@ -44,6 +45,9 @@ class PacketizerService:
     """The work node of one site."""
 
     name = "packetizer"
+
+    #: The keys of its table that `reconfigure` takes over.
+    LIVE: Final = frozenset({"history"})
 
     def __init__(self, site: SiteConfig, *, clock: Clock | None = None) -> None:
         """Raises ConfigError if the configuration has no packetizer."""
@@ -94,6 +98,10 @@ class PacketizerService:
         reachable = config.advertise or public_address(self._address)
         announce = self._link.announce(reachable, str(epoch))
         self._link_tasks.append(tasks.spawn("packetizer: announce", announce, endless=True))
+
+    def reconfigure(self, config: PacketizerConfig) -> None:
+        """Takes over what of its table can change while it runs: the keys of `LIVE`."""
+        self._config = taken_over(self._config, config, self.LIVE)
 
     async def stop(self, grace_s: float) -> None:
         """Ends every stream and call, writes down what was committed, closes the database."""

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import logging
 import random
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from common.address import public_address
 from common.clock import Clock
+from common.config.reloading import taken_over
 from common.errors import ConfigError, PackhorseError, Unreachable
 from common.grpc_server import make_server
 from common.root_server import DoorLimits, Listener
@@ -35,7 +36,7 @@ from redirector.watching import Watchers
 if TYPE_CHECKING:
     from grpc import aio
 
-    from common.config.model import SiteConfig
+    from common.config.model import RedirectorConfig, SiteConfig
     from common.service import NamedTasks
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,19 @@ class RedirectorService:
     """The head node of one site."""
 
     name = "redirector"
+
+    #: The keys of its table that `reconfigure` takes over.
+    LIVE: Final = frozenset(
+        {
+            "attempts",
+            "backoff",
+            "backoff_max",
+            "request_deadline",
+            "assumed_size",
+            "groups.quota",
+            "history",
+        }
+    )
 
     def __init__(self, site: SiteConfig, *, version: str = "", clock: Clock | None = None) -> None:
         """`version` is shown in the status. Raises ConfigError if the file has no redirector."""
@@ -70,6 +84,8 @@ class RedirectorService:
         self._journal: Journal | None = None
         self._server: aio.Server | None = None
         self._root: Listener | None = None
+        self._head: Head | None = None
+        self._datasets: DatasetsDoor | None = None
         self._links = Links()
         self._watchers = Watchers()
 
@@ -87,7 +103,7 @@ class RedirectorService:
         self._database = database
         history = History(database)
         self._journal = journal = Journal(database)
-        head = Head(
+        head = self._head = Head(
             settings_of(self._config, self._mss, self._names),
             new_epoch(),
             random.Random(),
@@ -106,6 +122,13 @@ class RedirectorService:
             tasks.spawn("redirector: root door", self._root.watch(), endless=True)
         assert self._server is not None
         await self._server.start()
+
+    def reconfigure(self, config: RedirectorConfig) -> None:
+        """Takes over what of its table can change while it runs: the keys of `LIVE`."""
+        self._config = taken_over(self._config, config, self.LIVE)
+        if self._head is not None and self._datasets is not None:
+            self._head.reconfigure(settings_of(self._config, self._mss, self._names))
+            self._datasets.quotas = _quotas(self._config)
 
     async def stop(self, grace_s: float) -> None:
         """Ends every stream and call, then closes the database."""
@@ -126,17 +149,14 @@ class RedirectorService:
         self, runner: Runner, questions: Questions, history: History, datasets: DatasetStore
     ) -> None:
         config = self._config
-        quotas = Quotas(
-            by_group={name: group.quota or 0 for name, group in config.groups.items()},
-            assumed_bytes=config.assumed_size,
-        )
         self._server, self._address = make_server(config.listen)
         pb_grpc.add_FilesServicer_to_server(
             FilesDoor(runner, questions, history, datasets, self._names), self._server
         )
-        pb_grpc.add_DatasetsServicer_to_server(
-            DatasetsDoor(runner, questions, history, datasets, self._names, quotas), self._server
+        self._datasets = DatasetsDoor(
+            runner, questions, history, datasets, self._names, _quotas(config)
         )
+        pb_grpc.add_DatasetsServicer_to_server(self._datasets, self._server)
         pb_grpc.add_ClusterServicer_to_server(
             ClusterDoor(runner, questions, history, self._version), self._server
         )
@@ -171,3 +191,10 @@ class RedirectorService:
             except PackhorseError as error:
                 log.warning("history is not cleared: %s", error)
             await asyncio.sleep(CLEAR_EVERY_S)
+
+
+def _quotas(config: RedirectorConfig) -> Quotas:
+    return Quotas(
+        by_group={name: group.quota or 0 for name, group in config.groups.items()},
+        assumed_bytes=config.assumed_size,
+    )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dataserver.checksum import Checksum
     from dataserver.core.candidates import Advice
     from dataserver.core.failure import Failure
+    from dataserver.core.replica import Limits
 
 # --- the redirector ---------------------------------------------------------
 
@@ -412,6 +413,13 @@ class DiskCame:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitsChanged:
+    """An admin wants the pool to hold more or less."""
+
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed; sent every second or so."""
 
@@ -458,5 +466,6 @@ Event = (
     | Advised
     | DiskWent
     | DiskCame
+    | LimitsChanged
     | Tick
 )

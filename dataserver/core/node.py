@@ -191,6 +191,7 @@ class Node:
             events.Advised: lambda event, _: self.purging.advised(event),
             events.DiskWent: self._disk_went,
             events.DiskCame: self._disk_came,
+            events.LimitsChanged: self._limits_changed,
             events.Tick: self._tick,
         }
 
@@ -399,6 +400,9 @@ class Node:
     def _removed(self, event: events.Removed, _now_s: float) -> None:
         self.purging.removed(event)
         self.removals.removed(event)
+
+    def _limits_changed(self, event: events.LimitsChanged, _now_s: float) -> None:
+        self.pool.set_limits(event.limits)
 
     def _tick(self, _event: events.Tick, now_s: float) -> None:
         self.pool.expire_pins(now_s)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dataserver.core.pins import Pin
-    from dataserver.core.replica import Found, Replica
+    from dataserver.core.replica import Found, Limits, Replica
 
 
 class Pool(Books):
@@ -105,10 +105,15 @@ class Pool(Books):
             assert old.standing is Standing.HELD, (lfn, old.standing)
             assert not old.archived, lfn
             self.drop(lfn)
-        self.release(holder)
+        self._space.give_up(holder)
         replica = self._enter(lfn, size_bytes, now_s, Standing.HELD, archived)
         self._join_idle(replica)
         return replica
+
+    def set_limits(self, limits: Limits) -> None:
+        """Other limits hold from here on; a pool that is too full for them may only shrink."""
+        self.limits = limits
+        self._space.set_limits(limits)
 
     # --- in use -------------------------------------------------------------
 

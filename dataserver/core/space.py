@@ -2,7 +2,8 @@
 
 *Used + reserved never passes the quota*, in bytes and in files. Room is taken only by
 `reserve` and `extend`, which refuse. A pool that was already too full when it was loaded
-(its quota was lowered) may only shrink until it fits.
+(its quota was lowered), or became so when that was lowered later, may only shrink until it
+fits.
 """
 
 from __future__ import annotations
@@ -39,6 +40,13 @@ class Space:
         over_files = self.taken_files + more_files - limits.max_files if limits.max_files else 0
         return max(0, over_bytes), max(0, over_files)
 
+    def set_limits(self, limits: Limits) -> None:
+        """Other limits hold from here on; what is here already may stay, if it is too much."""
+        self.limits = limits
+        taken_bytes = self.used_bytes + self.reserved_bytes
+        self._ceiling_bytes = max(limits.quota_bytes, taken_bytes)
+        self._ceiling_files = max(limits.max_files, self.taken_files)
+
     # --- replicas -----------------------------------------------------------
 
     def enter(self, size_bytes: int) -> None:
@@ -46,6 +54,7 @@ class Space:
         self.used_bytes += size_bytes
         self.used_files += 1
         self._note_peak()
+        self._lower_ceiling()
 
     def leave(self, size_bytes: int) -> None:
         """A replica counts no longer."""
@@ -87,6 +96,10 @@ class Space:
         """Gives a reservation back; quietly does nothing if there is none."""
         self.reserved_bytes -= self._reservations.pop(holder, 0)
         self._lower_ceiling()
+
+    def give_up(self, holder: str) -> None:
+        """Gives a reservation back for a replica that enters in its place at once."""
+        self.reserved_bytes -= self._reservations.pop(holder)
 
     def _note_peak(self) -> None:
         self.peak_bytes = max(self.peak_bytes, self.used_bytes + self.reserved_bytes)

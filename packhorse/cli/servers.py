@@ -13,8 +13,12 @@ from packhorse.cli.running import load_config
 from packhorse.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from common.config.check import Role
     from common.config.load import LoadedConfig
+    from common.config.model import DataServerConfig, SiteConfig
+    from common.config.reloading import Part
     from common.service import Service
 
 PANEL = "Servers"
@@ -34,21 +38,22 @@ def up(config: ConfigOption = None) -> None:
     """
     loaded = load_config(config)
     site = loaded.site
-    services: list[Service] = []
+    servers: list[_Server] = []
     if site.redirector is not None:
-        services.append(_redirector(loaded))
+        servers.append(_redirector(loaded))
     many = len(site.dataservers) > 1
-    services += [_dataserver(loaded, name, waits=many) for name in site.dataservers]
+    servers += [_dataserver(loaded, name, waits=many) for name in site.dataservers]
     if site.packetizer is not None:
-        services.append(_packetizer(loaded))
-    if not services:
+        servers.append(_packetizer(loaded))
+    if not servers:
         raise ConfigError(f"{loaded.path}: there is no server in it to run")
-    _serve(*services)
+    _run(loaded, *servers)
 
 
 def redirector(config: ConfigOption = None) -> None:
     """Run the redirector: where every file is, and who stages the next one."""
-    _serve(_redirector(load_config(config)))
+    loaded = load_config(config)
+    _run(loaded, _redirector(loaded))
 
 
 def dataserver(
@@ -72,12 +77,13 @@ def dataserver(
     names = list(dict.fromkeys(node_name(loaded, one) for one in name or ())) or [
         node_name(loaded, None)
     ]
-    _serve(*(_dataserver(loaded, one, waits=len(names) > 1) for one in names))
+    _run(loaded, *(_dataserver(loaded, one, waits=len(names) > 1) for one in names))
 
 
 def packetizer(config: ConfigOption = None) -> None:
     """Run the packetizer: which worker does which part of which file."""
-    _serve(_packetizer(load_config(config)))
+    loaded = load_config(config)
+    _run(loaded, _packetizer(loaded))
 
 
 def worker(
@@ -144,29 +150,47 @@ def worker(
     raise typer.Exit(run_workers(options, end_with_parent=held))
 
 
-def _serve(*services: Service) -> None:
+#: A server to run, and what of its configuration can change while it runs.
+_Server = tuple["Service", "Part"]
+
+
+def _run(loaded: LoadedConfig, *servers: _Server) -> None:
+    from common.config.reloading import Reloading
+
+    reloading = Reloading(loaded, [part for _service, part in servers])
+    _serve(*(service for service, _part in servers), reload=reloading.reload)
+
+
+def _serve(*services: Service, reload: Callable[[], None]) -> None:
     from common.service import run_service
 
-    raise typer.Exit(run_service(*services))
+    raise typer.Exit(run_service(*services, reload=reload))
 
 
-def _redirector(loaded: LoadedConfig) -> Service:
+def _redirector(loaded: LoadedConfig) -> _Server:
     _check(loaded, "redirector")
+    from common.config.reloading import Part
     from redirector.service import RedirectorService
 
-    return RedirectorService(loaded.site, version=__version__)
+    service = RedirectorService(loaded.site, version=__version__)
+
+    def take_over(site: SiteConfig) -> None:
+        assert site.redirector is not None, "only keys of tables that are there are taken over"
+        service.reconfigure(site.redirector)
+
+    return service, Part(("redirector",), service.LIVE, take_over)
 
 
-def _dataserver(loaded: LoadedConfig, name: str, *, waits: bool) -> Service:
+def _dataserver(loaded: LoadedConfig, name: str, *, waits: bool) -> _Server:
     _check(loaded, "dataserver", name, waits=waits)
+    from common.config.reloading import Part
     from dataserver.keeper import KeptDataServer
     from dataserver.service import DataServerService
 
     site = loaded.site
-    config = site.dataservers[name]
     groups = site.redirector.groups if site.redirector is not None else {}
 
-    def make() -> DataServerService:
+    def make(config: DataServerConfig) -> DataServerService:
         return DataServerService(
             config,
             site.mss,
@@ -176,14 +200,28 @@ def _dataserver(loaded: LoadedConfig, name: str, *, waits: bool) -> Service:
             version=__version__,
         )
 
-    return KeptDataServer(config.name, make, waits=waits)
+    kept = KeptDataServer(site.dataservers[name], make, waits=waits)
+    part = Part(
+        loaded.nodes[name],
+        DataServerService.LIVE,
+        lambda site: kept.reconfigure(site.dataservers[name]),
+        frozenset({(("redirector",), "groups.share"), (("redirector",), "groups.paths")}),
+    )
+    return kept, part
 
 
-def _packetizer(loaded: LoadedConfig) -> Service:
+def _packetizer(loaded: LoadedConfig) -> _Server:
     _check(loaded, "packetizer")
+    from common.config.reloading import Part
     from packetizer.service import PacketizerService
 
-    return PacketizerService(loaded.site)
+    service = PacketizerService(loaded.site)
+
+    def take_over(site: SiteConfig) -> None:
+        assert site.packetizer is not None, "only keys of tables that are there are taken over"
+        service.reconfigure(site.packetizer)
+
+    return service, Part(("packetizer",), service.LIVE, take_over)
 
 
 def _check(

@@ -113,6 +113,14 @@ class Books:
         # What is online nowhere any more since its last replica was found to be damaged.
         self.damaged: dict[str, None] = {}
 
+    def reconfigure(self, settings: HeadSettings) -> None:
+        """Other settings hold from here on, in every table."""
+        assert settings.heartbeat_s == self.settings.heartbeat_s
+        assert settings.lost_after_s == self.settings.lost_after_s
+        self.settings = settings
+        self.nodes.settings = settings
+        self.recalls.settings = settings
+
     def check(self) -> None:
         """Asserts what must hold within and between the tables."""
         self.index.check()

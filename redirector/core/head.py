@@ -113,6 +113,13 @@ class Head:
         self._placing.place_changed(now_s)
         return self._books.out.empty()
 
+    def reconfigure(self, settings: HeadSettings) -> None:
+        """Other settings hold from here on, for what is under way too.
+
+        What nodes were told when they joined stays as it is: the heartbeat, and the lease.
+        """
+        self._books.reconfigure(settings)
+
     def tick(self, now_s: float) -> list[Instruction]:
         """The same as handling `Tick`: whatever is due by now."""
         return self.handle(events.Tick(), now_s)

@@ -31,7 +31,7 @@ class Nodes:
     """The table of data servers."""
 
     def __init__(self, settings: HeadSettings, now_s: float) -> None:
-        self._settings = settings
+        self.settings = settings
         self._by_name: dict[str, Node] = {}
         self._by_number: list[Node | None] = [None]
         self._by_connection: dict[int, Node] = {}
@@ -81,7 +81,7 @@ class Nodes:
                 return (
                     f"a node named {name} with another pool was in touch "
                     f"{self._silence(known, now_s)} ago; give this one another name, or wait "
-                    f"until that one is dropped, {wording.duration(self._settings.lost_after_s)} after "
+                    f"until that one is dropped, {wording.duration(self.settings.lost_after_s)} after "
                     "its last word"
                 )
             if self._is_double(known, hello, now_s):
@@ -175,7 +175,7 @@ class Nodes:
         self._count_places()
         rates = [node.load.staging_rate for node in self._by_name.values()]
         measured = [rate for rate in rates if rate > 0]
-        self.site_rate = median(measured) if measured else self._settings.assumed_rate
+        self.site_rate = median(measured) if measured else self.settings.assumed_rate
 
     # --- for choices ---
 
@@ -243,7 +243,7 @@ class Nodes:
         return (
             known.connection is not None
             and known.boot_epoch != hello.boot_epoch
-            and now_s - known.last_heard_s < self._settings.suspect_after_s
+            and now_s - known.last_heard_s < self.settings.suspect_after_s
         )
 
     def _silence(self, node: Node, now_s: float) -> str:

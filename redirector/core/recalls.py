@@ -38,7 +38,7 @@ class Recalls:
     """The table of live recalls, and what is remembered of ended ones."""
 
     def __init__(self, settings: HeadSettings, stories: Stories) -> None:
-        self._settings = settings
+        self.settings = settings
         self._stories = stories
         self.live: dict[str, Recall] = {}
         self.queue = RecallQueue(settings)
@@ -154,10 +154,10 @@ class Recalls:
 
     def remember_failure(self, lfn: str, failure: Failure, now_s: float) -> None:
         """Notes that the last recall of a file failed for good."""
-        until_s = now_s + self._settings.failure_memory_s
+        until_s = now_s + self.settings.failure_memory_s
         self._failures[lfn] = _RememberedFailure(failure, until_s)
         self._failures.move_to_end(lfn)
-        if len(self._failures) > self._settings.failures_remembered:
+        if len(self._failures) > self.settings.failures_remembered:
             self._failures.popitem(last=False)
 
     def failure_of(self, lfn: str, now_s: float) -> Failure | None:

@@ -46,7 +46,7 @@ class DatasetsDoor(pb_grpc.DatasetsServicer):
         self._history = history
         self._store = store
         self._names = names
-        self._quotas = quotas
+        self.quotas = quotas
 
     async def Register(
         self, request_iterator: AsyncIterator[pb.RegisterRequest], context: object
@@ -63,7 +63,7 @@ class DatasetsDoor(pb_grpc.DatasetsServicer):
             if header is None:
                 header, mode = wire.header_of(request.header)
                 announced = request.header.files
-                check_header(header, self._quotas.by_group)
+                check_header(header, self.quotas.by_group)
             else:
                 given += self._files(request.files)
                 if len(given) > MAX_FILES:
@@ -77,7 +77,7 @@ class DatasetsDoor(pb_grpc.DatasetsServicer):
                 f"dataset {header.name}: {announced:,} files were announced, but {len(given):,} came"
             )
         registration = await self._store.register(
-            header, mode, given, self._quotas, self._runner.now_s()
+            header, mode, given, self.quotas, self._runner.now_s()
         )
         return pb.RegisterReply(
             files=registration.volume.files,
@@ -159,17 +159,17 @@ class DatasetsDoor(pb_grpc.DatasetsServicer):
         return [wire.file_of(file, lfn) for lfn, file in zip(lfns, message.files, strict=True)]
 
     def _groups(self, datasets: list[Dataset]) -> list[pb.GroupInfo]:
-        used = dict.fromkeys(self._quotas.by_group, 0)
+        used = dict.fromkeys(self.quotas.by_group, 0)
         for dataset in datasets:
             group = dataset.header.group
             if group:
-                counted = dataset.volume.counted_bytes(self._quotas.assumed_bytes)
+                counted = dataset.volume.counted_bytes(self.quotas.assumed_bytes)
                 used[group] = used.get(group, 0) + counted
         return [
             pb.GroupInfo(
                 group=group,
                 registered_bytes=registered_bytes,
-                quota_bytes=self._quotas.by_group.get(group, 0),
+                quota_bytes=self.quotas.by_group.get(group, 0),
             )
             for group, registered_bytes in sorted(used.items())
         ]

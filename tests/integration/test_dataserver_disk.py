@@ -15,6 +15,7 @@ from common.service import NamedTasks
 from dataserver import health, keeper
 from dataserver.disk import PoolDisk
 from dataserver.keeper import KeptDataServer
+from dataserver.service import DataServerService
 from tests.support.data_site import DataSite
 from tests.support.failing import failing
 from tests.support.waiting import becomes_true
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from common.config.model import DataServerConfig
     from tests.support.fake_redirector import FakeRedirector
 
 CONTENT = b"events " * 1000
@@ -168,7 +170,12 @@ async def test_a_disk_that_cannot_be_written_to_is_read_from_and_gets_no_recalls
 
 @contextlib.asynccontextmanager
 async def _kept(site: DataSite, *, waits: bool = False) -> AsyncIterator[KeptDataServer]:
-    kept = KeptDataServer(site.name, site.service, waits=waits)
+    config = site.config()
+
+    def make(table: DataServerConfig) -> DataServerService:
+        return DataServerService(table, config.mss, config.name_map(), root=config.root)
+
+    kept = KeptDataServer(config.dataservers[site.name], make, waits=waits)
     tasks = NamedTasks()
     try:
         await kept.start(tasks)

@@ -201,6 +201,15 @@ class NodeMachine(RuleBasedStateMachine):
         self.now_s += passed_s
         self.feed(ev.Tick())
 
+    @rule(quota_bytes=st.integers(40, 150), really=RARELY)
+    def limits_change(self, quota_bytes: int, really: bool) -> None:
+        if not really:
+            return
+        pool = self.node.pool
+        limits = Limits.of(quota_bytes, pool.limits.max_files, 0.9, 0.5)
+        self.most_bytes = max(quota_bytes, pool.used_bytes + pool.reserved_bytes)
+        self.feed(ev.LimitsChanged(limits))
+
     # --- the disk and the stage command -------------------------------------------
 
     @precondition(lambda self: self.steps)

@@ -48,6 +48,23 @@ class DataProcess:
         """What it has said so far, over all its runs."""
         return (self._site.folder / "log").read_text()
 
+    def reload(self, text: str = "") -> None:
+        """Writes the file anew, as `text` or as the site is now, and has it read again."""
+        self._config.write_text(text or _toml(self._site))
+        self.send(signal.SIGHUP)
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def stopped(self) -> int:
+        """Waits until it has ended; the exit code."""
+        process, self._process = self._process, None
+        assert process is not None
+        async with asyncio.timeout(START_TIMEOUT_S):
+            return await process.wait()
+
     async def kill(self) -> None:
         """kill -9."""
         await self._end(signal.SIGKILL)
@@ -57,12 +74,9 @@ class DataProcess:
         return await self._end(signal.SIGTERM)
 
     async def _end(self, number: signal.Signals) -> int:
-        process, self._process = self._process, None
-        assert process is not None
         with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
-        async with asyncio.timeout(START_TIMEOUT_S):
-            return await process.wait()
+            self.send(number)
+        return await self.stopped()
 
     @classmethod
     @contextlib.asynccontextmanager

@@ -11,6 +11,7 @@ from packhorse.cli import servers
 from packhorse.cli.main import main
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -43,7 +44,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the services that would run, in order."""
     names: list[str] = []
 
-    def serve(*services: Any) -> None:
+    def serve(*services: Any, reload: Callable[[], None]) -> None:
         names.extend(service.name for service in services)
         raise typer.Exit(0)
 
