@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=Promise)
 
+#: The cores check their books themselves in every N-th step.
+CORES_EVERY = 25
+
 PROMISES: tuple[type[Promise], ...] = (
     OneRecallPerFile,
     ReadableWhateverElse,
@@ -48,6 +51,7 @@ class Watch:
     def __init__(self, laboratory: Laboratory) -> None:
         self._promises = [promise(laboratory) for promise in PROMISES]
         self._world = laboratory.world
+        self._site = laboratory.site
         self._world.after_each.append(self._check)
 
     def get(self, kind: type[P]) -> P:
@@ -59,6 +63,16 @@ class Watch:
             return
         for promise in self._promises:
             promise.check()
+        if self._world.steps % CORES_EVERY == 0:
+            self._check_cores()
+
+    def _check_cores(self) -> None:
+        """The cores' own invariants: they go through all that there is."""
+        if self._site.head.alive:
+            self._site.head.head.check()
+        for node in self._site.nodes:
+            if node.alive:
+                node.node.check()
 
     def check_at_peace(self) -> None:
         """To be called when nothing goes wrong any more, and all that was under way has ended."""
