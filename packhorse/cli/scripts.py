@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from common.errors import ConfigError, StageFailed
+from common.errors import ConfigError, StageFailed, UsageError
 from packhorse.cli.options import JsonOption, duration
 from packhorse.cli.output import say, say_json, say_table
 
@@ -60,12 +60,12 @@ def install(
 
 def check(
     kind: KindArgument,
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The archive's name of a file to try.")
-    ] = "",
-    options: Annotated[
+    words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="-- OPTION...", help="Of the script, such as --endpoint=URL."),
+        typer.Argument(
+            metavar="-- [--OPTION=VALUE...] [NAME]",
+            help="Options of the script, and the archive's name of a file to try.",
+        ),
     ] = None,
     deadline: Annotated[
         float,
@@ -86,7 +86,11 @@ def check(
     from packhorse.scripts import find_kind
 
     found = find_kind(kind)
-    trials = asyncio.run(_trials(found, name, options or [], deadline, as_json))
+    options = [word for word in words or () if word.startswith("-")]
+    names = [word for word in words or () if not word.startswith("-")]
+    if len(names) > 1:
+        raise UsageError(f"{names[1]}: one file is tried; options are written --OPTION=VALUE")
+    trials = asyncio.run(_trials(found, "".join(names), options, deadline, as_json))
     if as_json:
         say_json(trials)
     last = trials[-1]

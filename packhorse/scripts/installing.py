@@ -91,6 +91,8 @@ COMMANDS: Final = (
     ("stagecmd", "stage", ("{source}", "{target}")),
     ("statcmd", "stat", ("{source}",)),
     ("listcmd", "list", ("{source}",)),
+    ("storecmd", "store", ("{source}", "{target}")),
+    ("removecmd", "remove", ("{source}",)),
 )
 
 

@@ -164,7 +164,7 @@ class S3Archive(Archive):
             ValueError,
         ) as error:
             raise Failed(Exit.SET_UP_WRONGLY, f"{name}: {error}") from error
-        except errors.HTTPClientError as error:
+        except (errors.HTTPClientError, errors.ConnectionError) as error:
             raise Failed(Exit.UNAVAILABLE, f"{name}: {error}") from error
         except errors.BotoCoreError as error:
             raise Failed(Exit.LATER, f"{name}: {error}") from error
