@@ -72,7 +72,13 @@ class Orders:
                 self._engine.post(wire.pins_ordered(command.set_pins))
             case "evict":
                 evict = command.evict
-                self._engine.post(events.EvictionOrdered(evict.query_id, tuple(evict.lfns)))
+                self._engine.post(
+                    events.EvictionOrdered(
+                        evict.query_id, tuple(evict.lfns), soft=evict.soft, owner=evict.owner
+                    )
+                )
+            case "done_with":
+                self._engine.post(events.DoneWith(tuple(command.done_with.lfns)))
             case "describe":
                 return self._describe(command.describe, answer)
             case "examine":

@@ -68,7 +68,7 @@ def pins_ordered(said: pb.SetPins) -> events.PinsOrdered:
 
 
 def _pins(said: Iterable[pb.PinOrder]) -> tuple[events.PinOrder, ...]:
-    return tuple(events.PinOrder(pin.owner, pin.lifetime_s) for pin in said)
+    return tuple(events.PinOrder(pin.owner, pin.lifetime_s, pin.reason) for pin in said)
 
 
 # --- to the redirector --------------------------------------------------------

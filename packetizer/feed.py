@@ -67,6 +67,9 @@ class Gathering:
         self._names: dict[str, None] = {}
         self._any = asyncio.Event()
 
+    def __bool__(self) -> bool:
+        return bool(self._names)
+
     def add(self, names: Iterable[str]) -> None:
         """More names."""
         self._names.update(dict.fromkeys(names))
@@ -115,6 +118,7 @@ class SessionFeed:
         self._undescribed: set[str] = set()
         self._to_pin = Gathering()
         self._to_unpin = Gathering()
+        self._unpinning: list[str] = []
         self._to_stage: list[Sequence[str]] = []
         self._pinned: set[str] = set()
         self._orders = asyncio.Event()
@@ -286,8 +290,15 @@ class SessionFeed:
                 await self._pin(lfns)
             for wish in stages:
                 await self._stage(wish)
-            while gone := self._to_unpin.take_now(MAX_NAMES):
-                await self._insist("unpinning", partial(self._link.unpin, gone, self._owner))
+            await self.let_go()
+
+    async def let_go(self) -> None:
+        """Unpins what the session has done with, and what it had begun to unpin."""
+        while self._unpinning or self._to_unpin:
+            self._unpinning = self._unpinning or self._to_unpin.take_now(MAX_NAMES)
+            unpin = partial(self._link.unpin, self._unpinning, self._owner)
+            await self._insist("unpinning", unpin)
+            self._unpinning = []
 
     async def _stage(self, lfns: Sequence[str]) -> None:
         key = f"{self._owner}:{self._epoch}:{next(self._requests)}"

@@ -105,8 +105,8 @@ class RedirectorLink:
         await call(self._files.Pin(request, timeout=CALL_TIMEOUT_S), self._peer)
 
     async def unpin(self, lfns: Sequence[str], owner: str) -> None:
-        """Lets files go; all of the owner's if none is named."""
-        request = pb.UnpinRequest(lfns=lfns, owner=owner)
+        """Lets files go that the owner has done with, or all of the owner's if none is named."""
+        request = pb.UnpinRequest(lfns=lfns, owner=owner, done=bool(lfns))
         await call(self._files.Unpin(request, timeout=CALL_TIMEOUT_S), self._peer)
 
     async def cancel_all(self, owner: str) -> None:

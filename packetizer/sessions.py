@@ -150,6 +150,8 @@ class Sessions:
 
     async def _feed_and_release(self, session_id: str, feed: SessionFeed) -> None:
         await feed.run()
+        # What is done with is told to be so, before the rest is merely let go of.
+        await feed.let_go()
         await self._release(session_id)
 
     async def _release(self, session_id: str) -> None:

@@ -168,9 +168,9 @@ class Site:
         """Takes pins back: those on the files named, or every one of the owner."""
         return self._portal.run(self._site.unpin(names, owner=owner))
 
-    def evict(self, names: Names) -> Eviction:
+    def evict(self, names: Names, *, soft: bool = False) -> Eviction:
         """Drops replicas now; those open or pinned stay, and are named."""
-        return self._portal.run(self._site.evict(names))
+        return self._portal.run(self._site.evict(names, soft=soft))
 
     # --- reading files ------------------------------------------------------
 

@@ -226,11 +226,16 @@ class AsyncSite:
             unpinned += (await call(self._files.Unpin(request), self._peer)).unpinned
         return unpinned
 
-    async def evict(self, names: Names) -> Eviction:
-        """Drops replicas now; those open or pinned stay, and are named."""
+    async def evict(self, names: Names, *, soft: bool = False) -> Eviction:
+        """Drops replicas now; those open or pinned stay, and are named.
+
+        `soft`: nothing goes now, but these go before all others once room is needed, unless
+        they are opened again.
+        """
         evicted, refused = 0, []
         for piece in name_batches(lfns_of(names)):
-            reply = await call(self._files.Evict(pb.EvictRequest(lfns=piece)), self._peer)
+            request = pb.EvictRequest(lfns=piece, soft=soft, owner=self.owner)
+            reply = await call(self._files.Evict(request), self._peer)
             evicted += reply.evicted
             refused += [Refusal(row.lfn, row.reason) for row in reply.refused]
         return Eviction(evicted, tuple(refused))

@@ -144,17 +144,24 @@ def unpin(
 def evict(
     names: NamesArgument = None,
     listed: ListOption = "",
+    soft: Annotated[
+        bool,
+        typer.Option(
+            "--soft", help="Not now, but before all others once room is needed, unless used again."
+        ),
+    ] = False,
     config: ConfigOption = None,
     redirector: RedirectorOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Drop files from the pools now; what is open, pinned or in flight stays."""
     lfns = names_of(names, listed)
-    done = with_site(config, redirector, lambda site: site.evict(lfns))
+    done = with_site(config, redirector, lambda site: site.evict(lfns, soft=soft))
     if as_json:
         say_json(done)
     else:
-        say(f"{counted(done.evicted, 'file')} evicted")
+        what = "to go first, once room is needed" if soft else "evicted"
+        say(f"{counted(done.evicted, 'file')} {what}")
         for row in done.refused:
             say(f"stays: {row.lfn}: {row.reason}")
     if done.refused:

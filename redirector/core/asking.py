@@ -18,7 +18,7 @@ from redirector.core.instructions import (
 from redirector.core.model import FileFacts, RequestFile, RequestRecord
 from redirector.core.requests import Request
 from redirector.core.states import RequestFileState, RequestState
-from redirector.core.telling import asked_line, tell_if_begun
+from redirector.core.telling import asked_line, staged_for, tell_if_begun
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,6 +136,8 @@ class Asking:
         """Takes an owner's pins off files."""
         lfns = dict.fromkeys(event.lfns) or self._books.pins.of_owner(event.owner)
         unpinned = self._pinning.unpin(lfns, event.owner, now_s)
+        if event.done:
+            self._pinning.tell_done(event.lfns)
         self._books.out.answer(AnswerUnpin(unpinned))
 
     # --- restart ---
@@ -171,7 +173,7 @@ class Asking:
         books.out.add(SaveRequest(record, files))
         books.requests.add(request)
         if record.pin_s > 0:
-            self._pinning.pin(online, record.request_id, record.pin_s, "staged", now_s)
+            self._pinning.pin(online, record.request_id, record.pin_s, staged_for(record), now_s)
         share = record.share
         for lfn in request.waiting():
             tell_if_begun(books, lfn, now_s, asked_line(record))

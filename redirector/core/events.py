@@ -202,10 +202,14 @@ class PinAsked:
 
 @dataclass(frozen=True, slots=True)
 class UnpinAsked:
-    """An owner lets go of files. Answered by `AnswerUnpin`."""
+    """An owner lets go of files. Answered by `AnswerUnpin`.
+
+    `done`: those named are of no more use to the owner, and perhaps to nobody.
+    """
 
     owner: str
     lfns: Sequence[str] = ()  # none: every pin of the owner
+    done: bool = False
 
 
 @dataclass(frozen=True, slots=True)

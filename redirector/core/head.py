@@ -222,9 +222,9 @@ class Head:
         """Whom to ask about these files (Describe): the best holder that is in touch."""
         return self._lookup.group_by_holder(lfns)
 
-    def plan_evict(self, lfns: Sequence[str], now_s: float) -> EvictPlan:
-        """Whom to ask to evict these files; every holder of an unpinned file."""
-        return self._lookup.plan_evict(lfns, now_s)
+    def plan_evict(self, lfns: Sequence[str], now_s: float, *, soft: bool = False) -> EvictPlan:
+        """Whom to ask to evict these files; every holder of an unpinned file, or `soft` of any."""
+        return self._lookup.plan_evict(lfns, now_s, soft=soft)
 
     def explain(self, lfn: str, now_s: float) -> Explanation:
         """The story of a file."""

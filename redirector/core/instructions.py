@@ -88,8 +88,22 @@ class NoteUses:
     lfns: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class DoneWith:
+    """Whoever had these pinned has done with them, and nobody else is known to want them."""
+
+    lfns: tuple[str, ...]
+
+
 NodeCommand = (
-    Welcome | SendInventory | ConfirmHeartbeat | StartRecall | CancelRecall | SetPins | NoteUses
+    Welcome
+    | SendInventory
+    | ConfirmHeartbeat
+    | StartRecall
+    | CancelRecall
+    | SetPins
+    | DoneWith
+    | NoteUses
 )
 
 

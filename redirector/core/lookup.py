@@ -55,13 +55,13 @@ class Lookup:
                 groups.not_online.append(lfn)
         return groups
 
-    def plan_evict(self, lfns: Sequence[str], now_s: float) -> EvictPlan:
-        """Every holder of an unpinned file."""
+    def plan_evict(self, lfns: Sequence[str], now_s: float, *, soft: bool) -> EvictPlan:
+        """Every holder of an unpinned file; if `soft`, which takes nothing now, of any file."""
         books = self._books
         plan = EvictPlan({}, [])
         for lfn in dict.fromkeys(lfns):
             holders = [books.nodes.numbered(one) for one, _size in books.index.replicas(lfn)]
-            pins = books.pins.figures(lfn, now_s)
+            pins = [] if soft else books.pins.figures(lfn, now_s)
             silent = [node.name for node in holders if node.connection is None]
             if pins:
                 left = wording.duration(pins[0].expires_in_s)

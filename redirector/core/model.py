@@ -111,6 +111,7 @@ class PinOrder(NamedTuple):
 
     owner: str
     lifetime_s: float
+    reason: str = ""
 
 
 class FilePins(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from redirector.core.instructions import RemovePins, SavePins, SetPins
+from redirector.core.instructions import DoneWith, RemovePins, SavePins, SetPins
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,6 +60,17 @@ class Pinning:
                 by_node.setdefault(books.nodes.numbered(number), []).append(lfn)
         for node, held in by_node.items():
             books.out.send(node, SetPins(books.pins.file_pins(held, now_s)))
+
+    def tell_done(self, lfns: Iterable[str]) -> None:
+        """Tells the holders of files that somebody has done with them, unless others want them."""
+        books = self._books
+        by_node: dict[Node, list[str]] = {}
+        for lfn in dict.fromkeys(lfns):
+            if lfn not in books.pins and not books.requests.waiting_for(lfn):
+                for number, _size_bytes in books.index.replicas(lfn):
+                    by_node.setdefault(books.nodes.numbered(number), []).append(lfn)
+        for node, held in by_node.items():
+            books.out.send(node, DoneWith(tuple(held)))
 
     def tell_all(self, node: Node, now_s: float) -> None:
         """Tells a node, whose inventory is complete, every pin it has to know."""

@@ -97,7 +97,7 @@ class Pins:
         """A file's pins as a node is told of them, with what is left of their lifetimes."""
         owners = self._by_lfn.get(lfn, {})
         return tuple(
-            PinOrder(owner, pin.expires_s - now_s)
+            PinOrder(owner, pin.expires_s - now_s, pin.reason)
             for owner, pin in owners.items()
             if pin.expires_s > now_s
         )

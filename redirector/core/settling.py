@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from redirector.core.states import RequestFileState, RequestState
+from redirector.core.telling import staged_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,8 +29,10 @@ class Settling:
         """
         waiting = self._books.requests.waiting_for(lfn)
         records = [request.record for request in waiting]
-        pins = [(lfn, one.request_id, one.pin_s) for one in records if one.pin_s > 0]
-        self._pinning.record(pins, "staged", now_s)
+        for one in records:
+            if one.pin_s > 0:
+                pin = (lfn, one.request_id, one.pin_s)
+                self._pinning.record([pin], staged_for(one), now_s)
         for request in waiting:
             self._settle(request, lfn, RequestFileState.DONE, "")
             self.end_if_settled(request, now_s)

@@ -32,6 +32,11 @@ def asked_line(record: RequestRecord) -> str:
     return line + ")"
 
 
+def staged_for(record: RequestRecord) -> str:
+    """What a request's pins are for."""
+    return f"staged for {record.owner}" if record.owner else "staged"
+
+
 def begin_story(books: Books, recall: Recall) -> None:
     """Tells who asked for a file, if its story has not begun: queued recalls have none."""
     if recall.lfn in books.stories:

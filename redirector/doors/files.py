@@ -183,15 +183,17 @@ class FilesDoor(pb_grpc.FilesServicer):
             UnpinAsked(
                 owner=required("Unpin: owner", request.owner),
                 lfns=self._names.check_all(list(request.lfns)),
+                done=request.done,
             )
         )
         assert isinstance(answer, AnswerUnpin)
         return pb.UnpinReply(unpinned=answer.unpinned)
 
     async def Evict(self, request: pb.EvictRequest, context: object) -> pb.EvictReply:
-        """Drops every replica of files that are neither pinned nor in use."""
+        """Drops every replica of files that are neither pinned nor in use, or has them go first."""
         lfns = list(dict.fromkeys(self._checked("Evict", request.lfns)))
-        eviction = await self._questions.evict(lfns)
+        owner = checked_label("Evict: owner", request.owner)
+        eviction = await self._questions.evict(lfns, owner=owner, soft=request.soft)
         return pb.EvictReply(
             evicted=len(eviction.evicted),
             refused=[

@@ -92,12 +92,18 @@ class ReplicaQuestions(Asking):
         )
         return {lfn: stat for answer in answers for lfn, stat in answer.items()}
 
-    async def evict(self, lfns: Sequence[str]) -> Eviction:
-        """Has every replica of files dropped; a file that keeps one is refused."""
-        plan = self._runner.head.plan_evict(lfns, self._runner.now_s())
+    async def evict(self, lfns: Sequence[str], *, owner: str = "", soft: bool = False) -> Eviction:
+        """Has every replica of files dropped; a file that keeps one is refused.
+
+        `soft`: has them go before all others, once room is needed and they are not pinned.
+        """
+        plan = self._runner.head.plan_evict(lfns, self._runner.now_s(), soft=soft)
         refused = list(plan.refused)
         answers = await asyncio.gather(
-            *(self._evict_at(connection, held) for connection, held in plan.by_connection.items())
+            *(
+                self._evict_at(connection, held, owner, soft=soft)
+                for connection, held in plan.by_connection.items()
+            )
         )
         evicted: dict[str, None] = {}
         for answer in answers:
@@ -204,14 +210,18 @@ class ReplicaQuestions(Asking):
         asked = frozenset(lfns)
         return {lfn: stat for lfn, stat in found.items() if lfn in asked}
 
-    async def _evict_at(self, connection: int, lfns: Sequence[str]) -> Eviction:
+    async def _evict_at(
+        self, connection: int, lfns: Sequence[str], owner: str, *, soft: bool
+    ) -> Eviction:
         link = self._runner.links.get(connection)
         answer = Eviction([], [])
         unanswered = dict.fromkeys(lfns)
         reason = "its data server gave no answer about it"
 
         def command(number: int) -> pb.NodeCommand:
-            return pb.NodeCommand(evict=pb.EvictFiles(query_id=number, lfns=lfns))
+            return pb.NodeCommand(
+                evict=pb.EvictFiles(query_id=number, lfns=lfns, soft=soft, owner=owner)
+            )
 
         try:
             if link is None:

@@ -175,6 +175,8 @@ def command(order: instructions.NodeCommand) -> pb.NodeCommand:
                     complete=complete,
                 )
             )
+        case instructions.DoneWith(lfns=lfns):
+            return pb.NodeCommand(done_with=pb.DoneWith(lfns=lfns))
         case instructions.NoteUses(lfns=lfns):
             return pb.NodeCommand(note_uses=pb.NoteUses(lfns=lfns))
         case _:
@@ -321,4 +323,6 @@ def _positive(what: str, number: int) -> int:
 
 
 def _pin_orders(pins: Iterable[PinOrder]) -> list[pb.PinOrder]:
-    return [pb.PinOrder(owner=pin.owner, lifetime_s=pin.lifetime_s) for pin in pins]
+    return [
+        pb.PinOrder(owner=pin.owner, lifetime_s=pin.lifetime_s, reason=pin.reason) for pin in pins
+    ]

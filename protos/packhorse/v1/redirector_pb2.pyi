@@ -683,7 +683,12 @@ class UnpinRequest(_message.Message):
 
     LFNS_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
+    done: _builtins.bool
+    """The owner has done with the files named: those that nobody else has pinned or asked
+    for may well be purged before others.
+    """
     @_builtins.property
     def lfns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """none: every pin of the owner"""
@@ -693,10 +698,11 @@ class UnpinRequest(_message.Message):
         *,
         lfns: _abc.Iterable[_builtins.str] | None = ...,
         owner: _builtins.str = ...,
+        done: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lfns", b"lfns", "owner", b"owner"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "lfns", b"lfns", "owner", b"owner"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -726,16 +732,24 @@ class EvictRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LFNS_FIELD_NUMBER: _builtins.int
+    SOFT_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    soft: _builtins.bool
+    """not now, but before all others, unless they are used again"""
+    owner: _builtins.str
+    """who asks, for people; "" means unknown"""
     @_builtins.property
     def lfns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
         lfns: _abc.Iterable[_builtins.str] | None = ...,
+        soft: _builtins.bool = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lfns", b"lfns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lfns", b"lfns", "owner", b"owner", "soft", b"soft"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2386,6 +2400,7 @@ class NodeCommand(_message.Message):
     STAT_REPLICAS_FIELD_NUMBER: _builtins.int
     NOTE_USES_FIELD_NUMBER: _builtins.int
     CHECK_REPLICAS_FIELD_NUMBER: _builtins.int
+    DONE_WITH_FIELD_NUMBER: _builtins.int
     TELL_STORES_FIELD_NUMBER: _builtins.int
     STORE_FILES_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
@@ -2418,6 +2433,8 @@ class NodeCommand(_message.Message):
     @_builtins.property
     def check_replicas(self) -> Global___CheckReplicas: ...
     @_builtins.property
+    def done_with(self) -> Global___DoneWith: ...
+    @_builtins.property
     def tell_stores(self) -> Global___TellStores: ...
     @_builtins.property
     def store_files(self) -> Global___StoreFiles: ...
@@ -2444,15 +2461,16 @@ class NodeCommand(_message.Message):
         stat_replicas: Global___StatReplicas | None = ...,
         note_uses: Global___NoteUses | None = ...,
         check_replicas: Global___CheckReplicas | None = ...,
+        done_with: Global___DoneWith | None = ...,
         tell_stores: Global___TellStores | None = ...,
         store_files: Global___StoreFiles | None = ...,
         batch: _abc.Iterable[Global___NodeCommand] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_recall", b"cancel_recall", "check_replicas", b"check_replicas", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "list_archive", b"list_archive", "make_purge_plan", b"make_purge_plan", "note_uses", b"note_uses", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "stat_replicas", b"stat_replicas", "store_files", b"store_files", "tell_stores", b"tell_stores", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_recall", b"cancel_recall", "check_replicas", b"check_replicas", "command", b"command", "describe", b"describe", "done_with", b"done_with", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "list_archive", b"list_archive", "make_purge_plan", b"make_purge_plan", "note_uses", b"note_uses", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "stat_replicas", b"stat_replicas", "store_files", b"store_files", "tell_stores", b"tell_stores", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "cancel_recall", b"cancel_recall", "check_replicas", b"check_replicas", "command", b"command", "describe", b"describe", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "list_archive", b"list_archive", "make_purge_plan", b"make_purge_plan", "note_uses", b"note_uses", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "stat_replicas", b"stat_replicas", "store_files", b"store_files", "tell_stores", b"tell_stores", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "cancel_recall", b"cancel_recall", "check_replicas", b"check_replicas", "command", b"command", "describe", b"describe", "done_with", b"done_with", "evict", b"evict", "examine", b"examine", "heartbeat_seen", b"heartbeat_seen", "list_archive", b"list_archive", "make_purge_plan", b"make_purge_plan", "note_uses", b"note_uses", "send_inventory", b"send_inventory", "set_pins", b"set_pins", "start_recall", b"start_recall", "stat_replicas", b"stat_replicas", "store_files", b"store_files", "tell_stores", b"tell_stores", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["welcome", "send_inventory", "start_recall", "cancel_recall", "set_pins", "describe", "examine", "make_purge_plan", "evict", "heartbeat_seen", "list_archive", "stat_replicas", "note_uses", "check_replicas", "tell_stores", "store_files"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["welcome", "send_inventory", "start_recall", "cancel_recall", "set_pins", "describe", "examine", "make_purge_plan", "evict", "heartbeat_seen", "list_archive", "stat_replicas", "note_uses", "check_replicas", "done_with", "tell_stores", "store_files"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -2649,18 +2667,22 @@ class PinOrder(_message.Message):
 
     OWNER_FIELD_NUMBER: _builtins.int
     LIFETIME_S_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
     lifetime_s: _builtins.float
     """from receipt; no clocks are compared"""
+    reason: _builtins.str
+    """for people"""
     def __init__(
         self,
         *,
         owner: _builtins.str = ...,
         lifetime_s: _builtins.float = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lifetime_s", b"lifetime_s", "owner", b"owner"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lifetime_s", b"lifetime_s", "owner", b"owner", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2909,7 +2931,11 @@ class EvictFiles(_message.Message):
 
     QUERY_ID_FIELD_NUMBER: _builtins.int
     LFNS_FIELD_NUMBER: _builtins.int
+    SOFT_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     query_id: _builtins.int
+    soft: _builtins.bool
+    owner: _builtins.str
     @_builtins.property
     def lfns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -2917,14 +2943,38 @@ class EvictFiles(_message.Message):
         *,
         query_id: _builtins.int = ...,
         lfns: _abc.Iterable[_builtins.str] | None = ...,
+        soft: _builtins.bool = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lfns", b"lfns", "query_id", b"query_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lfns", b"lfns", "owner", b"owner", "query_id", b"query_id", "soft", b"soft"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EvictFiles: _TypeAlias = EvictFiles  # noqa: Y015
+
+@_typing.final
+class DoneWith(_message.Message):
+    """Whoever processed these has done with them, and nobody else is known to want them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LFNS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lfns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        lfns: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lfns", b"lfns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DoneWith: _TypeAlias = DoneWith  # noqa: Y015
 
 @_typing.final
 class AnnouncePacketizerRequest(_message.Message):
