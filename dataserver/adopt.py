@@ -95,7 +95,7 @@ def reconcile(disk: PoolDisk, rows: dict[str, Row], names: NameMap, now_s: float
         if row is not None and (row.size_bytes, row.mtime_ns) == (file.size_bytes, file.mtime_ns):
             # The clock may have been set back since.
             used_s = min(now_s, row.last_use_s)
-            found = Found(file.lfn, row.size_bytes, used_s, archived=row.archived)
+            found = Found(file.lfn, row.size_bytes, used_s, archived=row.archived, mark=row.mark)
             if not row.archived:
                 version = Version(file.lfn, row.size_bytes, row.mtime_ns)
                 result.unarchived.append(Unarchived(version, row.checksum))

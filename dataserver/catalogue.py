@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from common.errors import AlreadyExists, NotFound, QuotaExceeded, Refused
 from common.sqlite import Database
 from dataserver.checksum import Checksum
+from dataserver.core.replica import Mark
+from dataserver.mark_rows import MARK_TABLE, MarkRows
 from dataserver.scrub_rows import SCRUB_TABLE, ScrubRows
 from dataserver.store_rows import STORE_TABLE, StoreRows
 
@@ -60,6 +62,7 @@ _MIGRATIONS: Final = (
     """,
     SCRUB_TABLE,
     STORE_TABLE,
+    MARK_TABLE,
 )
 
 #: SQLite takes this many values in one statement, on every build there is.
@@ -74,6 +77,7 @@ class Row(NamedTuple):
     checksum: Checksum | None
     archived: bool
     last_use_s: float
+    mark: Mark | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,7 @@ class Catalogue:
         self._database = Database(path, _MIGRATIONS)
         self.scrub = ScrubRows(self._database)
         self.stores = StoreRows(self._database)
+        self.marks = MarkRows(self._database)
         self._uses: dict[str, float] = {}
 
     @staticmethod
@@ -140,12 +145,19 @@ class Catalogue:
 
         def read(connection: sqlite3.Connection) -> dict[str, Row]:
             found = connection.execute(
-                "SELECT lfn, size_bytes, mtime_ns, algorithm, value, archived, last_use_unix_s"
-                " FROM replica"
+                "SELECT lfn, size_bytes, mtime_ns, algorithm, value, archived, last_use_unix_s, mark"
+                " FROM replica LEFT JOIN mark USING (lfn)"
             )
             return {
-                lfn: Row(size, mtime, _checksum(algorithm, value), bool(archived), used)
-                for lfn, size, mtime, algorithm, value, archived, used in found
+                lfn: Row(
+                    size,
+                    mtime,
+                    _checksum(algorithm, value),
+                    bool(archived),
+                    used,
+                    Mark(mark) if mark is not None else None,
+                )
+                for lfn, size, mtime, algorithm, value, archived, used, mark in found
             }
 
         return await self._database.read(read)
@@ -394,17 +406,19 @@ class Catalogue:
         """Remembers a use until `flush_uses` writes it."""
         self._uses[lfn] = now_s
 
-    async def flush_uses(self) -> None:
-        """Writes the times of last use noted since the last time."""
-        if not self._uses:
-            return
-        uses = [(used_s, lfn) for lfn, used_s in self._uses.items()]
-        self._uses.clear()
+    async def flush_uses(self) -> dict[str, float]:
+        """Writes, and returns, the times of last use noted since the last time."""
+        noted = self._uses
+        if not noted:
+            return {}
+        uses = [(used_s, lfn) for lfn, used_s in noted.items()]
+        self._uses = {}
 
         def write(connection: sqlite3.Connection) -> None:
             connection.executemany("UPDATE replica SET last_use_unix_s = ? WHERE lfn = ?", uses)
 
         await self._database.write(write)
+        return noted
 
 
 def _values(entry: Entry) -> tuple[Any, ...]:

@@ -22,10 +22,10 @@ from common.command import Janitor
 from common.config.root import RootConfig
 from common.errors import PackhorseError
 from common.grpc_server import make_server
-from common.names import normalise_prefix
 from common.root_server import DoorLimits, Listener
 from common.writable import Writable
 from dataserver import adopt
+from dataserver.access_log import AccessLog
 from dataserver.archive import Archive
 from dataserver.archive.site_commands import recalls_of
 from dataserver.attributes import Attributes
@@ -33,7 +33,6 @@ from dataserver.catalogue import Catalogue
 from dataserver.changing import Changing
 from dataserver.claims import Claims
 from dataserver.core.events import Closing, LimitsChanged
-from dataserver.core.groups import Groups, GroupShare
 from dataserver.core.instructions import KeepCommands
 from dataserver.core.node import Node
 from dataserver.core.policies import POLICIES
@@ -60,9 +59,11 @@ from dataserver.purger import Purger
 from dataserver.recalls import Recalls
 from dataserver.replicas import Replicas
 from dataserver.scrubber import Scrubber
+from dataserver.shares import groups_of
 from dataserver.storing import Storing
 from dataserver.summing import Summing
 from dataserver.uploads import Uploads
+from dataserver.uses import Uses
 from protos.packhorse.v1 import dataserver_pb2_grpc, types_pb2
 from protos.packhorse.v1 import redirector_pb2 as pb
 
@@ -80,8 +81,6 @@ log = logging.getLogger(__name__)
 
 #: Whether the janitor still waits is looked at this often.
 LOOK_EVERY_S: Final = 5.0
-#: Times of last use are written this often.
-FLUSH_EVERY_S: Final = 30.0
 #: How long a stop waits for the redirector to hear how the recalls ended.
 LAST_WORDS_S: Final = 1.0
 
@@ -227,6 +226,8 @@ class DataServerService:
         engine.carry_with(
             {KeepCommands: lambda order: janitor.keep(order.until_s - engine.now_s())}
         )
+        uses = Uses(engine, catalogue, self._open_access_log(disk))
+        self._closing.push_async_callback(uses.stop)
         await self._take_up_stores(engine, catalogue, reconciled)
         algorithm = None if config.checksum == "none" else config.checksum
         has_command = not isinstance(self._mss.stagecmd, str)
@@ -268,7 +269,7 @@ class DataServerService:
         self._spawn(tasks, "janitor", self._keep_janitor(janitor))
         self._spawn(tasks, "disk health", health.watch())
         self._spawn(tasks, "scrubber", scrubber.run())
-        self._spawn(tasks, "times of use", self._flush_uses(catalogue))
+        self._spawn(tasks, "times of use", uses.work())
         self._spawn(tasks, "link", link.run())
         work = checker.check(reconciled.suspects, reconciled.unarchived)
         self._background.append(tasks.spawn(f"{self.name}: adoption", work))
@@ -282,7 +283,7 @@ class DataServerService:
             quota, total = wording.size(self._config.quota), wording.size(total_bytes)
             log.warning("%s: its quota is %s, but its disk has only %s", self.name, quota, total)
         catalogue = await asyncio.to_thread(Catalogue, disk.private / "catalogue.sqlite")
-        self._closing.push_async_callback(self._close_catalogue, catalogue)
+        self._closing.push_async_callback(asyncio.to_thread, catalogue.close)
         return disk, catalogue, await asyncio.to_thread(pool_id, disk.private)
 
     async def _reconcile(self, disk: PoolDisk, catalogue: Catalogue) -> Reconciled:
@@ -297,15 +298,14 @@ class DataServerService:
             log.warning("%s: rows without files stay for now: %s", self.name, error)
         return found
 
+    def _open_access_log(self, disk: PoolDisk) -> AccessLog | None:
+        limit_bytes = self._config.access_log
+        return AccessLog(disk.private, limit_bytes) if limit_bytes else None
+
     def _make_engine(self, reconciled: Reconciled, archive: Archive) -> Engine:
         config = self._config
         limits = _limits(config)
-        shares = [
-            GroupShare(name, tuple(normalise_prefix(one) for one in group.paths), group.share)
-            for name, group in self._groups.items()
-            if group.share is not None
-        ]
-        pool = Pool(limits, Groups(shares, limits.low_bytes))
+        pool = Pool(limits, groups_of(self._groups, limits))
         pool.load(reconciled.found)
         node = Node(
             pool,
@@ -507,23 +507,10 @@ class DataServerService:
         door.close()
         await server.stop(self._grace_s)
 
-    async def _close_catalogue(self, catalogue: Catalogue) -> None:
-        with contextlib.suppress(PackhorseError):
-            await catalogue.flush_uses()
-        await asyncio.to_thread(catalogue.close)
-
     async def _keep_janitor(self, janitor: Janitor) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             await asyncio.to_thread(janitor.ensure)
-
-    async def _flush_uses(self, catalogue: Catalogue) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_EVERY_S)
-            try:
-                await catalogue.flush_uses()
-            except PackhorseError as error:
-                log.warning("%s: times of last use are not kept: %s", self.name, error)
 
 
 def _limits(config: DataServerConfig) -> Limits:

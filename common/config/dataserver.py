@@ -108,6 +108,11 @@ class DataServerConfig(Table):
         "for longest (`lru-by-size`), or those that sessions have done with, then the longest unused "
         "(`done-first`). See `docs/purge.md`.",
     )
+    access_log: SizeBytes = Field(
+        parse_size("64MB"),
+        description="How much is kept, beside the catalogue, of what was wanted of this pool, for "
+        "`packhorse purge replay`; some 100 bytes for each use of a file. 0 for none.",
+    )
     purgecmd: Command | None = Field(
         None,
         description="A command that may rank, veto or add candidates before each purge: JSON lines "

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from dataserver.core.replica import Replica
 
@@ -45,11 +45,13 @@ class Inventory:
 class ChangeLog:
     """The changes a reader has not taken yet, and the number of the last one entered."""
 
-    __slots__ = ("_followed", "_waiting", "closed", "number")
+    __slots__ = ("_followed", "_waiting", "closed", "number", "on_enter")
 
     def __init__(self) -> None:
         self.number = 0
         self.closed = False
+        #: Is told of every change, whether there is a reader or not.
+        self.on_enter: Callable[[Change], None] | None = None
         self._waiting: deque[Change] = deque()
         self._followed = False
 
@@ -69,8 +71,13 @@ class ChangeLog:
         if self.closed:
             return
         self.number += 1
+        if not self._followed and self.on_enter is None:
+            return
+        change = Change(self.number, lfn, size_bytes, dropped, reason, recall_id)
         if self._followed:
-            self._waiting.append(Change(self.number, lfn, size_bytes, dropped, reason, recall_id))
+            self._waiting.append(change)
+        if self.on_enter is not None:
+            self.on_enter(change)
 
     def inventory(self, held: Iterable[Replica]) -> Inventory:
         """All that is visible now; changes from here on are kept for `take`."""

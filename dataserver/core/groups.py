@@ -35,13 +35,16 @@ class Groups:
 
     def __init__(self, shares: Iterable[GroupShare] = (), whole_bytes: int = 0) -> None:
         """`whole_bytes` is what the shares are shares of."""
+        self._shares = tuple(shares)
         self._share_bytes: dict[str, int] = {}
-        self._owners: dict[str, str] = {}
-        for one in shares:
-            self._share_bytes[one.name] = int(one.share * whole_bytes)
-            self._owners.update(dict.fromkeys(one.directories, one.name))
-        self._share_bytes[NOBODY] = max(0, whole_bytes - sum(self._share_bytes.values()))
-        self._used_bytes = dict.fromkeys(self._share_bytes, 0)
+        self._owners = {path: one.name for one in self._shares for path in one.directories}
+        self._used_bytes = dict.fromkeys([*(one.name for one in self._shares), NOBODY], 0)
+        self.set_whole(whole_bytes)
+
+    def set_whole(self, whole_bytes: int) -> None:
+        """The shares are shares of this from here on."""
+        given = {one.name: int(one.share * whole_bytes) for one in self._shares}
+        self._share_bytes = {**given, NOBODY: max(0, whole_bytes - sum(given.values()))}
 
     def of(self, lfn: str) -> str:
         """The group a file belongs to."""

@@ -114,6 +114,7 @@ class Pool(Books):
         """Other limits hold from here on; a pool that is too full for them may only shrink."""
         self.limits = limits
         self._space.set_limits(limits)
+        self.groups.set_whole(limits.low_bytes)
 
     # --- in use -------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""`packhorse status | nodes | drain | forget | purge`: the site as its admin sees it."""
+"""`packhorse status | nodes | drain | forget`: the site as its admin sees it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from packhorse.cli.options import ConfigOption, JsonOption, RedirectorOption, size
+from packhorse.cli.options import ConfigOption, JsonOption, RedirectorOption
 from packhorse.cli.output import counted, say, say_json, say_table, share
 from packhorse.cli.running import with_site
 
 if TYPE_CHECKING:
-    from packhorse.values import NodeStatus, PurgePlan, SiteStatus
+    from packhorse.values import NodeStatus, SiteStatus
 
 PANEL = "Site"
-SHOWN_VERDICTS = 1000
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this group."""
-    for command in (status, nodes, drain, forget, purge):
+    for command in (status, nodes, drain, forget):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -99,52 +98,6 @@ def forget(
         say(f"{node} is forgotten")
 
 
-def purge(
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would go or stay, and why. Required.")
-    ] = False,
-    node: Annotated[
-        str, typer.Option("--node", metavar="NODE", help="One data server; default: all.")
-    ] = "",
-    to: Annotated[
-        int,
-        typer.Option(
-            "--to",
-            parser=size,
-            show_default=False,
-            metavar="SIZE",
-            help="Down to so much; 0: to the low watermark.",
-        ),
-    ] = 0,
-    limit: Annotated[
-        int, typer.Option("--limit", min=1, metavar="N", help="Rows for each data server.")
-    ] = SHOWN_VERDICTS,
-    config: ConfigOption = None,
-    redirector: RedirectorOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Show what each data server's next purge would take; nothing is purged.
-
-    Data servers purge by themselves, above their high watermark. To drop certain files
-    now, see `packhorse evict`.
-    """
-    if not dry_run:
-        raise typer.BadParameter(
-            "data servers purge by themselves; only --dry-run is possible here. "
-            "To drop certain files now, use: packhorse evict LFN..."
-        )
-    plans = with_site(
-        config,
-        redirector,
-        lambda site: site.purge_plan(node, target_bytes=to, limit=limit),
-    )
-    if as_json:
-        say_json(plans)
-        return
-    for plan in plans:
-        _say_plan(plan)
-
-
 def _say_status(found: SiteStatus) -> None:
     from common import wording
     from common.units import format_duration
@@ -221,26 +174,3 @@ def _say_nodes(found: tuple[NodeStatus, ...]) -> None:
         ],
         right="used quota full files recalls cpu wait",
     )
-
-
-def _say_plan(plan: PurgePlan) -> None:
-    from common import wording
-    from common.units import format_duration
-
-    say(f"{plan.node}: {plan.problem or plan.summary}")
-    if plan.verdicts:
-        say_table(
-            ("verdict", "size", "unused", "lfn", "why"),
-            [
-                (
-                    "goes" if row.goes else "stays",
-                    wording.size(row.size_bytes),
-                    format_duration(row.unused_s),
-                    row.lfn,
-                    row.why,
-                )
-                for row in plan.verdicts
-            ],
-            right="size unused",
-        )
-    say()

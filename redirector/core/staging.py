@@ -16,7 +16,7 @@ from redirector.core.instructions import CancelRecall, SaveRecall, StartRecall
 from redirector.core.model import Failure, PinOrder
 from redirector.core.queue import whose_turn
 from redirector.core.states import ErrorClass, FileEventKind, FileState, RecallState
-from redirector.core.telling import begin_story, tell_if_begun
+from redirector.core.telling import begin_story, staged_for, tell_if_begun
 
 if TYPE_CHECKING:
     from redirector.core.books import Books
@@ -208,5 +208,7 @@ class Staging:
         """The pins in force from the moment a file is published."""
         books = self._books
         records = [request.record for request in books.requests.waiting_for(lfn)]
-        wished = (PinOrder(one.request_id, one.pin_s) for one in records if one.pin_s > 0)
+        wished = (
+            PinOrder(one.request_id, one.pin_s, staged_for(one)) for one in records if one.pin_s > 0
+        )
         return (*books.pins.orders(lfn, now_s), *wished)

@@ -153,11 +153,16 @@ async def test_files_are_pinned_while_they_are_needed(site: PacketSite) -> None:
         await worker.commit()
         node = site.node[getattr(packet, "from").node]
         await node.until(lambda: not node.pins.get(packet.lfn))
+        await node.until(lambda: node.done_with == [packet.lfn])
         await worker.get(1)
+        (last,) = worker.packets
         await worker.commit()
     await site.ended(session_id)
     for number in (0, 1):
         assert not await site.pins_of(lfn(number))
+    # The last file was done with when the session was; that is told before its pins go.
+    told = [one for node in site.node.values() for one in node.done_with]
+    assert sorted(told) == [lfn(0), lfn(1)] == sorted({packet.lfn, last.lfn})
 
 
 async def test_a_cancelled_session_leaves_no_request_and_no_pin(site: PacketSite) -> None:

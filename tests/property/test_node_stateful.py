@@ -110,7 +110,9 @@ class NodeMachine(RuleBasedStateMachine):
                 self.may_go(lfn)
             self.removing.append(one.lfns)
         elif isinstance(one, do.SetApart):
-            assert one.lfn in self.precious
+            replica = self.node.pool.get(one.lfn)
+            assert replica is not None
+            assert not replica.archived
             assert not self.node.pool.away
             self.setting_apart.append(one.lfn)
         elif isinstance(one, do.AskPurgeCommand):

@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from common.config.model import DataServerConfig, MssConfig, SiteConfig
+from common.config.model import DataServerConfig, GroupConfig, MssConfig, SiteConfig
 from common.config.root import RootConfig
 from common.service import NamedTasks
 from dataserver.service import DataServerService
@@ -39,6 +39,7 @@ class DataSite:
     node: dict[str, Any] = field(default_factory=dict)
     root: dict[str, Any] = field(default_factory=lambda: {"writable": ["/store/my"]})
     name: str = "disk1"
+    groups: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.archive = self.folder / "archive"
@@ -90,7 +91,11 @@ class DataSite:
         """The data server, not started."""
         site = self.config()
         return DataServerService(
-            site.dataservers[self.name], site.mss, site.name_map(), root=site.root
+            site.dataservers[self.name],
+            site.mss,
+            site.name_map(),
+            root=site.root,
+            groups={name: GroupConfig.model_validate(one) for name, one in self.groups.items()},
         )
 
     @contextlib.asynccontextmanager

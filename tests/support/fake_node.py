@@ -62,6 +62,7 @@ class FakeNode:
         self.examined: list[str] = []
         self.listed: list[str] = []
         self.used: list[str] = []
+        self.done_with: list[str] = []
         #: Checksums of replicas, as in "md5:0f".
         self.sums: dict[str, str] = {}
         #: Why the archive cannot be asked now, if so.
@@ -246,6 +247,8 @@ class FakeNode:
                 self._stat(command.stat_replicas)
             case "note_uses":
                 self.used += command.note_uses.lfns
+            case "done_with":
+                self.done_with += command.done_with.lfns
             case "evict" if self.answers:
                 self._evict(command.evict)
             case "make_purge_plan" if self.answers:

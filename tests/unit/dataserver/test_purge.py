@@ -224,6 +224,14 @@ def test_what_is_on_its_way_out_is_nobodys_any_more() -> None:
     pool.check()
 
 
+def test_shares_follow_the_limits() -> None:
+    pool = shared_pool()
+    pool.load(Found(f"/b/{n}", 50, float(n)) for n in range(4))
+    pool.set_limits(Limits.of(2000, 0, 0.9, 0.5))
+    assert (pool.groups.share_bytes("b"), pool.groups.share_bytes("")) == (200, 400)
+    assert pool.groups.over_bytes() == {}
+
+
 def test_a_renamed_file_changes_hands() -> None:
     pool = shared_pool()
     pool.load([Found("/a/x", 50, 1.0)])

@@ -10,6 +10,7 @@ from common.errors import AlreadyExists, NotFound, QuotaExceeded, Refused
 from common.sqlite import Database
 from dataserver.catalogue import _MIGRATIONS, Catalogue, Entry, Version
 from dataserver.checksum import Checksum
+from dataserver.core.replica import Mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +33,8 @@ def entry(lfn: str, size_bytes: int = 10, checksum: Checksum | None = SUM) -> En
 async def test_rows_come_back_as_they_were_written(catalogue: Catalogue) -> None:
     await catalogue.add([entry("/a"), entry("/b", 0, None)])
     rows = await catalogue.rows()
-    assert rows["/a"] == (10, 123, SUM, True, 50.0)
-    assert rows["/b"] == (0, 123, None, True, 50.0)
+    assert rows["/a"] == (10, 123, SUM, True, 50.0, None)
+    assert rows["/b"] == (0, 123, None, True, 50.0, None)
 
 
 def version(lfn: str, size_bytes: int = 10, mtime_ns: int = 123) -> Version:
@@ -88,6 +89,22 @@ async def test_uses_are_written_in_one_go_and_not_for_what_has_gone(catalogue: C
     await catalogue.flush_uses()
     await catalogue.flush_uses()
     assert {lfn: row.last_use_s for lfn, row in (await catalogue.rows()).items()} == {"/a": 80.0}
+
+
+async def test_marks_come_back_with_the_rows_until_they_are_taken_away(
+    catalogue: Catalogue,
+) -> None:
+    await catalogue.add([entry("/a"), entry("/b"), entry("/c")])
+    await catalogue.marks.keep(
+        {"/a": Mark.SOFT, "/b": Mark.DONE, "/c": None, "/nowhere": Mark.SOFT}
+    )
+    await catalogue.marks.keep({"/b": Mark.SOFT, "/a": None})
+    await catalogue.marks.keep({})
+    marks = {lfn: row.mark for lfn, row in (await catalogue.rows()).items()}
+    assert marks == {"/a": None, "/b": Mark.SOFT, "/c": None}
+    # Another file of the name has none.
+    await catalogue.add([entry("/b")])
+    assert (await catalogue.rows())["/b"].mark is None
 
 
 async def test_what_was_not_in_the_archive_may_come_to_be(catalogue: Catalogue) -> None:
@@ -152,7 +169,7 @@ async def test_what_takes_a_replicas_place_keeps_its_attributes_and_nothing_else
     await describe(catalogue, "/a")
     new = Entry("/a", 20, 456, None, 60.0, archived=False)
     assert await catalogue.replace(new) == old
-    assert (await catalogue.rows())["/a"] == (20, 456, None, False, 60.0)
+    assert (await catalogue.rows())["/a"] == (20, 456, None, False, 60.0, None)
     (known,) = await catalogue.known(["/a"])
     assert known.content is None
     assert await catalogue.checksum("/a", "md5") is None
@@ -167,7 +184,7 @@ async def test_all_that_belongs_to_a_replica_follows_it_to_another_name(
     await describe(catalogue, "/a")
     await catalogue.copy("/a", "/b")
     await catalogue.remove(["/a"])
-    assert await catalogue.rows() == {"/b": (10, 123, SUM, True, 50.0)}
+    assert await catalogue.rows() == {"/b": (10, 123, SUM, True, 50.0, None)}
     (known,) = await catalogue.known(["/b"])
     assert known.content == b"trees"
     assert await catalogue.checksum("/b", "md5") == MD5

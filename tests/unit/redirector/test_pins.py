@@ -9,6 +9,7 @@ from redirector.core import events
 from redirector.core.instructions import (
     AnswerPin,
     AnswerUnpin,
+    DoneWith,
     RemovePins,
     SavePins,
     SendToNode,
@@ -34,7 +35,7 @@ def pins_sent(site: Site, done: list, name: str = "disk1") -> list[SetPins]:  # 
 def test_a_pin_is_saved_and_told_to_the_holder(site: Site) -> None:
     assert site.give(events.PinAsked(["/a", "/a"], "me", 60.0, "talk")) == [
         SavePins((PinRecord("/a", "me", START_S + 60.0, "talk"),)),
-        SendToNode(1, SetPins((FilePins("/a", (PinOrder("me", 60.0),)),))),
+        SendToNode(1, SetPins((FilePins("/a", (PinOrder("me", 60.0, "talk"),)),))),
         AnswerPin(1, ()),
     ]
 
@@ -104,7 +105,7 @@ def test_a_request_may_pin_its_files_each_from_when_it_is_online(site: Site) -> 
         SavePins((PinRecord("/a", "r1", START_S + 100.0, "staged"),))
     ]
     start = site.start_of(done, "/cold")
-    assert start.pins == (PinOrder("r1", 100.0),)
+    assert start.pins == (PinOrder("r1", 100.0, "staged"),)
     site.now_s += 30.0
     assert of_kind(site.publish("disk1", start), SavePins) == [
         SavePins((PinRecord("/cold", "r1", START_S + 130.0, "staged"),))
@@ -117,6 +118,49 @@ def test_the_pins_of_a_request_go_when_it_is_cancelled_also_after_its_end(site: 
     assert of_kind(done, RemovePins) == [RemovePins((("/b", "r1"),))]
     done = site.give(events.CancelAsked("r1"))
     assert of_kind(done, RemovePins) == [RemovePins((("/a", "r1"),))]
+
+
+def test_the_pin_of_a_request_says_who_asked(site: Site) -> None:
+    done = site.stage("/a", pin_s=100.0, owner="ann")
+    assert [one.pins[0].reason for one in of_kind(done, SavePins)] == ["staged for ann"]
+
+
+# --- done with ----------------------------------------------------------------
+
+
+def done_told(site: Site, done: list, name: str = "disk1") -> list[DoneWith]:  # type: ignore[type-arg]
+    return [one for one in site.sent(done, name) if isinstance(one, DoneWith)]
+
+
+def test_what_an_owner_has_done_with_is_told_to_its_holders(site: Site) -> None:
+    site.join("disk2", {"/b": 2})
+    site.give(events.PinAsked(["/a", "/b"], "session:1", 60.0))
+    done = site.give(events.UnpinAsked("session:1", ["/a", "/b", "/nowhere"], done=True))
+    assert done_told(site, done) == [DoneWith(("/a", "/b"))]
+    assert done_told(site, done, "disk2") == [DoneWith(("/b",))]
+
+
+def test_what_others_have_pinned_or_wait_for_is_not_done_with(site: Site) -> None:
+    site.give(events.PinAsked(["/a", "/b"], "session:1", 60.0))
+    site.give(events.PinAsked(["/a"], "session:2", 60.0))
+    site.stage("/cold")
+    done = site.give(events.UnpinAsked("session:1", ["/a", "/b", "/cold"], done=True))
+    assert done_told(site, done) == [DoneWith(("/b",))]
+    done = site.give(events.UnpinAsked("session:2", ["/a"], done=True))
+    assert done_told(site, done) == [DoneWith(("/a",))]
+
+
+def test_merely_letting_go_says_nothing_of_being_done(site: Site) -> None:
+    site.give(events.PinAsked(["/a"], "ann", 60.0))
+    assert done_told(site, site.give(events.UnpinAsked("ann", ["/a"]))) == []
+
+
+def test_a_pinned_file_may_be_evicted_softly_only(site: Site) -> None:
+    site.give(events.PinAsked(["/a"], "ann", 60.0))
+    assert site.head.plan_evict(["/a"], site.now_s).refused == [
+        ("/a", "pinned by ann for another 60 s")
+    ]
+    assert site.head.plan_evict(["/a"], site.now_s, soft=True).by_connection == {1: ["/a"]}
 
 
 def test_a_failed_file_is_not_pinned(site: Site) -> None:
