@@ -62,6 +62,8 @@ async def test_a_soft_eviction_goes_first_even_after_a_restart(
         assert list(told.evicted) == [old(5)]
         assert [row.reason for row in told.refused] == ["not held here"]
         redirector.send("disk1", pb.NodeCommand(done_with=pb.DoneWith(lfns=[old(6)])))
+        # Commands are obeyed in order: once this is answered, so was the one before.
+        await redirector.ask("disk1", "make_purge_plan", pb.MakePurgePlan())
         assert not redirector.nodes["disk1"].drops
     async with site.running():
         assert await first_to_go(site, 2) == [old(5), old(0)]
@@ -98,7 +100,9 @@ async def test_a_group_with_more_than_its_share_is_purged_first(
         # The shares are 270 kB and 540 kB of a low watermark of 900 kB.
         assert await first_to_go(site, 1) == ["/store/higgs/0"]
         (plan,) = await redirector.ask("disk1", "make_purge_plan", pb.MakePurgePlan())
-        assert "group higgs 300 kB of its share of 270 kB; group top 500 kB" in plan.summary
+        assert " of its share of 270 kB; group top 500 kB of its share of 540 kB" in plan.summary
+        gone = {change.lfn for change in redirector.nodes["disk1"].drops}
+        assert not any(lfn.startswith("/store/top/") for lfn in gone)
 
 
 @pytest.mark.parametrize(
