@@ -281,7 +281,7 @@ class NodeMachine(RuleBasedStateMachine):
             self.feed(ev.Removed((), ((lfn, "Input/output error"),)))
             return
         del self.disk[lfn]
-        self.precious.remove(lfn)
+        self.precious.discard(lfn)
         self.feed(ev.Removed((lfn,)))
 
     @precondition(lambda self: self.questions)
