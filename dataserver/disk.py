@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from common.errors import ConfigError, DiskAway
 from dataserver import quarantine
 from dataserver.descriptors import CREATE, DIRECTORY, NotAFileError, open_regular, opened
+from dataserver.sync import sync_file_system
 from dataserver.threads import Threads
 
 if TYPE_CHECKING:
@@ -143,6 +144,10 @@ class PoolDisk:
             threads.close()
         os.close(self._incoming_fd)
         os.close(self._root_fd)
+
+    def sync(self) -> None:
+        """Syncs all that lies in the pool, whoever has put it there. Raises OSError."""
+        sync_file_system(self._root_fd)
 
     @property
     def private(self) -> Path:

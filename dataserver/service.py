@@ -20,7 +20,7 @@ from common.address import public_address
 from common.clock import Clock
 from common.command import Janitor
 from common.config.root import RootConfig
-from common.errors import PackhorseError
+from common.errors import ConfigError, PackhorseError
 from common.grpc_server import make_server
 from common.root_server import DoorLimits, Listener
 from common.writable import Writable
@@ -221,6 +221,7 @@ class DataServerService:
         janitor = await asyncio.to_thread(Janitor, this_life, recalls_of(this_life))
         self._closing.push_async_callback(asyncio.to_thread, janitor.close)
         await asyncio.to_thread(disk.sweep_incoming)
+        await self._sync(disk)
         reconciled = await self._reconcile(disk, catalogue)
         engine = self._engine = self._make_engine(reconciled, archive)
         engine.carry_with(
@@ -274,6 +275,15 @@ class DataServerService:
         work = checker.check(reconciled.suspects, reconciled.unarchived)
         self._background.append(tasks.spawn(f"{self.name}: adoption", work))
         self._closing.push_async_callback(self._end_recalls, engine, link, archive)
+
+    async def _sync(self, disk: PoolDisk) -> None:
+        """What an earlier life has moved to its place, and was killed over, may not be synced."""
+        try:
+            await asyncio.to_thread(disk.sync)
+        except OSError as error:
+            raise ConfigError(
+                f"pool {disk.root} cannot be used: it cannot be synced: {error.strerror}"
+            ) from error
 
     async def _take_pool(self) -> tuple[PoolDisk, Catalogue, str]:
         disk = await asyncio.to_thread(PoolDisk, self._config.pool)

@@ -115,6 +115,12 @@ class SimDisk:
         self._need(_CANNOT_REMOVE)
         self.rows.pop(lfn, None)
 
+    def sync_all(self) -> None:
+        """Syncs the whole file system."""
+        self._need(_CANNOT_REMOVE)
+        self.files = {lfn: replace(file, synced=True) for lfn, file in self.files.items()}
+        self._durable = dict(self.files)
+
     def unlink(self, lfn: str) -> None:
         """Removes a replica's file; fine if it is gone."""
         self._need(_CANNOT_REMOVE)

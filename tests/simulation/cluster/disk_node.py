@@ -116,6 +116,8 @@ class DiskNode:
         self._thawing.clear()
         self.commands.end_all()
         self.disk.incoming.clear()
+        # What an earlier life has moved to its place may not be synced yet.
+        self.disk.sync_all()
         self.left_over.clear()
         self.readers.clear()
         self.strays.clear()
