@@ -72,7 +72,7 @@ class Clients:
                 ask()  # Somebody in between has sent it twice.
             world.after(ASK_AGAIN_S, ask)
 
-        ask()
+        world.after(0.0, ask)
         return key
 
     def cancel_something(self) -> None:
@@ -135,7 +135,7 @@ class Clients:
                     return
             world.after(ASK_AGAIN_S, ask)
 
-        ask()
+        world.after(0.0, ask)
 
     def _write(self, name: str, lfn: str, size_bytes: int) -> None:
         node = self.site.named(name)

@@ -167,18 +167,26 @@ class Laboratory:
         keys = {one.idempotency_key for one in head.database.requests.values()}
         return self.clients.keys <= keys and not head.unfinished()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether any data server is down, or has something under way."""
+        return not all(
+            node.alive and node.node.is_idle and not node.node.pool.leaving_files
+            for node in self.site.nodes
+        )
+
     # --- the end -----------------------------------------------------------------
 
-    def come_to_peace(self, enough: Callable[[], bool]) -> None:
+    def come_to_peace(self, enough: Callable[[], bool], settling_s: float = SETTLING_S) -> None:
         """Lets all that is under way end, and looks at the promises once more."""
         world = self.world
         world.run(until_s=world.elapsed_s + PATIENCE_S, enough=enough)
-        world.run(until_s=world.elapsed_s + SETTLING_S)
+        world.run(until_s=world.elapsed_s + settling_s)
         # Readers find out what was deleted behind a server's back.
         for lfn in sorted({*self.site.archive.tapes, *(lfn for _, lfn in self.clients.kept)}):
             for _ in self.site.nodes:
                 self.clients.read(lfn, 0.1)
-        world.run(until_s=world.elapsed_s + SETTLING_S)
+        world.run(until_s=world.elapsed_s + settling_s)
         self.watch.check_at_peace()
 
 
@@ -209,7 +217,7 @@ def staging(
     laboratory = Laboratory(
         world, tapes, random_limits(world, tapes, 3), clocks=lambda: clocks(world)
     )
-    return _told(laboratory, lambda: _stage(laboratory, trouble))
+    return told(laboratory, lambda: _stage(laboratory, trouble))
 
 
 def _stage(laboratory: Laboratory, trouble: bool) -> None:
@@ -227,7 +235,7 @@ def processing(
     world = World(seed, story_lines=story_lines)
     tapes = random_tapes(world, 16, bad_days=trouble)
     laboratory = Laboratory(world, tapes, random_limits(world, tapes, 3))
-    return _told(laboratory, lambda: _process(laboratory, trouble, poison))
+    return told(laboratory, lambda: _process(laboratory, trouble, poison))
 
 
 def _process(laboratory: Laboratory, trouble: bool, poison: int) -> None:
@@ -239,7 +247,7 @@ def _process(laboratory: Laboratory, trouble: bool, poison: int) -> None:
     laboratory.come_to_peace(lambda: desk.disk.end is not None and laboratory.all_is_over)
 
 
-def _told(laboratory: Laboratory, plot: Callable[[], None]) -> Laboratory:
+def told(laboratory: Laboratory, plot: Callable[[], None]) -> Laboratory:
     """Plays a plot; whatever ends it is raised as `Failed`, with the story."""
     try:
         plot()

@@ -168,7 +168,7 @@ class DeskNode:
         """A worker opens its stream."""
         wire.attach("server", self._from_worker, lambda: self._left(wire.number))
         self._wires[wire.number] = (joined.worker, wire)
-        self._handle(joined)
+        self._later(0.0, lambda: self._handle(joined))
 
     def _from_worker(self, event: object) -> None:
         if self.alive:

@@ -129,12 +129,17 @@ class HeadNode:
         refused: Callable[[PackhorseError], None] = lambda _: None,
     ) -> None:
         """What a client asks; nothing comes back if the head dies first."""
-        if not self.alive:
-            return
-        try:
-            self._handle(event, answer)
-        except PackhorseError as error:
-            refused(error)
+
+        def handle() -> None:
+            if not self.alive:
+                return
+            try:
+                self._handle(event, answer)
+            except PackhorseError as error:
+                refused(error)
+
+        # By itself: if the head crashes over it, whoever has asked does not.
+        self._world.after(0.0, handle)
 
     def _handle(
         self, event: ev.Event, answer: Callable[[do.Instruction], None] = lambda _: None

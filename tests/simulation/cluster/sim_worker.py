@@ -36,6 +36,7 @@ class SimWorker:
         poison: set[tuple[str, int]],
     ) -> None:
         self.number = number
+        self.name = f"worker{number}"
         self.host = host
         self._world = world
         self._speed = speed
@@ -101,7 +102,7 @@ class SimWorker:
         if not self._desk.alive:
             self._later(1.0, self._connect)
             return
-        wire = Wire(self._world, self._new_stream())
+        wire = Wire(self._world, self._new_stream(), self.name, self._desk.name)
         self._wire = wire
         wire.attach(
             "client", lambda message: self._receive(wire, message), lambda: self._ended(wire)
