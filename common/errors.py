@@ -155,6 +155,14 @@ class DiskAway(PackhorseError):
     retryable = True
 
 
+class CheckFailed(PackhorseError):
+    """Something of the site's own that does not do what it must."""
+
+    code = "check-failed"
+    exit_code = 18
+    grpc_status = "FAILED_PRECONDITION"
+
+
 def all_errors() -> dict[str, type[PackhorseError]]:
     """Every class of error by its stable code."""
     found: dict[str, type[PackhorseError]] = {}

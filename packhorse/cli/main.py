@@ -18,6 +18,7 @@ import typer
 from common.errors import PackhorseError, UsageError
 from common.text import one_line, printable
 from packhorse.cli import (
+    checking,
     cluster,
     config,
     datasets,
@@ -82,6 +83,7 @@ def build() -> typer.Typer:
         sessions,
         config,
         scripts,
+        checking,
     ):
         group.register(app)
     return app
