@@ -224,9 +224,9 @@ class Site:
         """Every data server, as the redirector sees it."""
         return self._portal.run(self._site.nodes())
 
-    def drain(self, node: str, *, undo: bool = False) -> DrainReport:
-        """Gives a node no more recalls, or, with `undo`, does so again."""
-        return self._portal.run(self._site.drain(node, undo=undo))
+    def drain(self, node: str, *, undo: bool = False, look: bool = False) -> DrainReport:
+        """Gives a node no more recalls, or, with `undo`, does so again; `look` changes nothing."""
+        return self._portal.run(self._site.drain(node, undo=undo, look=look))
 
     def stores(
         self, node: str = "", *, failed_only: bool = False, limit: int = 0

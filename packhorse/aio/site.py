@@ -297,10 +297,13 @@ class AsyncSite:
         """Every data server, as the redirector sees it."""
         return (await self.status()).nodes
 
-    async def drain(self, node: str, *, undo: bool = False) -> DrainReport:
-        """Gives a node no more recalls, or, with `undo`, does so again."""
-        reply = await call(self._cluster.Drain(pb.DrainRequest(node=node, undo=undo)), self._peer)
-        return DrainReport(reply.recalls_left, reply.unarchived_files, reply.unarchived_bytes)
+    async def drain(self, node: str, *, undo: bool = False, look: bool = False) -> DrainReport:
+        """Gives a node no more recalls, or, with `undo`, does so again.
+
+        With `look` nothing is changed, and only told what it has left.
+        """
+        request = pb.DrainRequest(node=node, undo=undo, look=look)
+        return DrainReport.of(await call(self._cluster.Drain(request), self._peer))
 
     async def stores(
         self, node: str = "", *, failed_only: bool = False, limit: int = 0

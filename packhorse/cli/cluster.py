@@ -1,4 +1,4 @@
-"""`packhorse status | nodes | drain | forget`: the site as its admin sees it."""
+"""`packhorse status | nodes | forget`: the site as its admin sees it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PANEL = "Site"
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this group."""
-    for command in (status, nodes, drain, forget):
+    for command in (status, nodes, forget):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -53,31 +53,6 @@ def nodes(
         say_json(found)
     else:
         _say_nodes(found)
-
-
-def drain(
-    node: Annotated[str, typer.Argument(metavar="NODE", help="A data server's name.")],
-    undo: Annotated[bool, typer.Option("--undo", help="Give it recalls again.")] = False,
-    config: ConfigOption = None,
-    redirector: RedirectorOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Give a data server no more recalls; it goes on serving what it holds."""
-    from common import wording
-
-    report = with_site(config, redirector, lambda site: site.drain(node, undo=undo))
-    if as_json:
-        say_json({"node": node, "draining": not undo, **report._asdict()})
-    elif undo:
-        say(f"{node} gets recalls again")
-    else:
-        say(f"{node} is draining; {counted(report.recalls_left, 'recall')} left to finish")
-        if report.unarchived_files:
-            files = counted(report.unarchived_files, "file")
-            say(
-                f"only it has {files} ({wording.size(report.unarchived_bytes)}) that the archive "
-                "has not: leave it running until they are stored, see packhorse stores"
-            )
 
 
 def forget(

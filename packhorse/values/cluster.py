@@ -109,15 +109,41 @@ class SiteStatus:
         )
 
 
-class DrainReport(NamedTuple):
-    """What a draining node still has to finish, and what only it has.
+class PinnedFile(NamedTuple):
+    """A pinned file that only one node has."""
 
-    That is what is not in the archive: files, and bytes.
-    """
+    lfn: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrainReport:
+    """What a draining node still has to finish, and what only it has."""
 
     recalls_left: int
-    unarchived_files: int = 0
+    recalls_left_bytes: int = 0
+    writes_left: int = 0  # names that clients write under there
+    open_files: int = 0
+    unarchived_files: int = 0  # what only it has, for the archive has it not
     unarchived_bytes: int = 0
+    pinned_files: int = 0  # what only it has, and would have to be recalled elsewhere
+    pinned_bytes: int = 0
+    pinned: tuple[PinnedFile, ...] = ()  # the first thousand of them
+    out_of_touch: bool = False  # all this is as the node said last
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether it can be switched off without a loss.
+
+        Pinned files can be had again, and who reads goes on elsewhere.
+        """
+        return not (self.recalls_left or self.writes_left or self.unarchived_files)
+
+    @classmethod
+    def of(cls, message: redirector_pb2.DrainReply) -> DrainReport:
+        """The value of a message."""
+        pinned = tuple(PinnedFile(one.lfn, one.size_bytes) for one in message.pinned)
+        return copied(cls, message, pinned=pinned)
 
 
 class PurgeVerdict(NamedTuple):

@@ -222,6 +222,7 @@ class DrainAsked:
 
     node: str
     undo: bool = False
+    look: bool = False  # only what is left is asked
 
 
 @dataclass(frozen=True, slots=True)

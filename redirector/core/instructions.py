@@ -265,9 +265,14 @@ class AnswerUnpin:
 
 @dataclass(frozen=True, slots=True)
 class AnswerDrain:
-    """To DrainAsked: the recalls the node still has."""
+    """To DrainAsked: what is still under way on the node, and which pinned files only it has."""
 
     recalls_left: int
+    recalls_left_bytes: int = 0
+    writes_left: int = 0
+    pinned_files: int = 0
+    pinned_bytes: int = 0
+    pinned: tuple[tuple[str, int], ...] = ()  # the first of them: (lfn, size in bytes)
 
 
 @dataclass(frozen=True, slots=True)

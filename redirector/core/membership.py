@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from common import wording
 from common.errors import NotFound, Refused
+from redirector.core.draining import left_on
 from redirector.core.instructions import (
-    AnswerDrain,
     AnswerForget,
     CloseConnection,
     ConfirmHeartbeat,
@@ -104,12 +104,15 @@ class Membership:
         node = books.nodes.get(event.node)
         if node is None:
             raise NotFound(f"no data server named {event.node} was ever heard of")
+        if event.look:
+            books.out.answer(left_on(books, node))
+            return
         if event.undo and node.drain_configured:
             raise Refused(f"{event.node} is drained by its own configuration; change it there")
         node.draining = not event.undo
         books.out.add(SaveNode(node.record()))
         books.nodes_changed[node] = None
-        books.out.answer(AnswerDrain(len(node.recalls)))
+        books.out.answer(left_on(books, node))
 
     def forget(self, event: ForgetAsked, now_s: float) -> None:
         """A node is gone for good, or another pool is to take its name."""

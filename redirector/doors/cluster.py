@@ -124,15 +124,22 @@ class ClusterDoor(pb_grpc.ClusterServicer):
         )
 
     async def Drain(self, request: pb.DrainRequest, context: object) -> pb.DrainReply:
-        """Gives a node no more recalls, or some again."""
+        """Gives a node no more recalls, or some again, and tells what it has left."""
         node = required("Drain: node", request.node)
-        answer = await self._runner.ask(DrainAsked(node, undo=request.undo))
+        answer = await self._runner.ask(DrainAsked(node, undo=request.undo, look=request.look))
         assert isinstance(answer, AnswerDrain)
-        load = self._runner.head.node(node, self._runner.now_s()).load
+        figures = self._runner.head.node(node, self._runner.now_s())
         return pb.DrainReply(
             recalls_left=answer.recalls_left,
-            unarchived_files=load.unarchived_files,
-            unarchived_bytes=load.unarchived_bytes,
+            recalls_left_bytes=answer.recalls_left_bytes,
+            writes_left=answer.writes_left,
+            open_files=figures.load.open_files,
+            unarchived_files=figures.load.unarchived_files,
+            unarchived_bytes=figures.load.unarchived_bytes,
+            pinned_files=answer.pinned_files,
+            pinned_bytes=answer.pinned_bytes,
+            pinned=[pb.PinnedFile(lfn=lfn, size_bytes=size) for lfn, size in answer.pinned],
+            out_of_touch=figures.connection is None,
         )
 
     async def ListStores(

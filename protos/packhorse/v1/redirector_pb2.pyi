@@ -3149,17 +3149,21 @@ class DrainRequest(_message.Message):
 
     NODE_FIELD_NUMBER: _builtins.int
     UNDO_FIELD_NUMBER: _builtins.int
+    LOOK_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     undo: _builtins.bool
+    look: _builtins.bool
+    """tells what is left, and changes nothing"""
     def __init__(
         self,
         *,
         node: _builtins.str = ...,
         undo: _builtins.bool = ...,
+        look: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "undo", b"undo"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["look", b"look", "node", b"node", "undo", b"undo"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3170,22 +3174,47 @@ class DrainReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RECALLS_LEFT_FIELD_NUMBER: _builtins.int
+    RECALLS_LEFT_BYTES_FIELD_NUMBER: _builtins.int
+    WRITES_LEFT_FIELD_NUMBER: _builtins.int
+    OPEN_FILES_FIELD_NUMBER: _builtins.int
+    PINNED_FILES_FIELD_NUMBER: _builtins.int
+    PINNED_BYTES_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
+    OUT_OF_TOUCH_FIELD_NUMBER: _builtins.int
     UNARCHIVED_FILES_FIELD_NUMBER: _builtins.int
     UNARCHIVED_BYTES_FIELD_NUMBER: _builtins.int
     recalls_left: _builtins.int
+    recalls_left_bytes: _builtins.int
+    writes_left: _builtins.int
+    """names that clients write under there"""
+    open_files: _builtins.int
+    pinned_files: _builtins.int
+    """Pinned files that no other node has; the first of them by name."""
+    pinned_bytes: _builtins.int
+    out_of_touch: _builtins.bool
+    """all this is as the node said last"""
     unarchived_files: _builtins.int
     """What only this node has, for it is not in the archive yet."""
     unarchived_bytes: _builtins.int
+    @_builtins.property
+    def pinned(self) -> _containers.RepeatedCompositeFieldContainer[Global___PinnedFile]: ...
     def __init__(
         self,
         *,
         recalls_left: _builtins.int = ...,
+        recalls_left_bytes: _builtins.int = ...,
+        writes_left: _builtins.int = ...,
+        open_files: _builtins.int = ...,
+        pinned_files: _builtins.int = ...,
+        pinned_bytes: _builtins.int = ...,
+        pinned: _abc.Iterable[Global___PinnedFile] | None = ...,
+        out_of_touch: _builtins.bool = ...,
         unarchived_files: _builtins.int = ...,
         unarchived_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["recalls_left", b"recalls_left", "unarchived_bytes", b"unarchived_bytes", "unarchived_files", b"unarchived_files"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["open_files", b"open_files", "out_of_touch", b"out_of_touch", "pinned", b"pinned", "pinned_bytes", b"pinned_bytes", "pinned_files", b"pinned_files", "recalls_left", b"recalls_left", "recalls_left_bytes", b"recalls_left_bytes", "unarchived_bytes", b"unarchived_bytes", "unarchived_files", b"unarchived_files", "writes_left", b"writes_left"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3307,6 +3336,28 @@ class StoreNowReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StoreNowReply: _TypeAlias = StoreNowReply  # noqa: Y015
+
+@_typing.final
+class PinnedFile(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LFN_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    lfn: _builtins.str
+    size_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        lfn: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lfn", b"lfn", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PinnedFile: _TypeAlias = PinnedFile  # noqa: Y015
 
 @_typing.final
 class ForgetRequest(_message.Message):

@@ -23,6 +23,7 @@ from packhorse.values import (
     Location,
     MissingRange,
     Pin,
+    PinnedFile,
     Pinning,
     PurgePlan,
     PurgeVerdict,
@@ -130,10 +131,40 @@ def test_nodes_tells_what_a_recall_would_wait_for(run: Callable[..., Told]) -> N
 
 def test_drain_and_its_undo(run: Callable[..., Told]) -> None:
     told = run("drain", "disk1", drain=DrainReport(1))
-    assert told.out == "disk1 is draining; 1 recall left to finish\n"
+    assert told.out == "disk1 is draining: 1 recall left\n"
     told = run("drain", "disk1", "--undo", drain=DrainReport(0))
     assert told.question == ("drain", ("disk1",), {"undo": True})
     assert told.out == "disk1 gets recalls again\n"
+
+
+def test_drain_tells_what_only_that_node_has(run: Callable[..., Told]) -> None:
+    pinned = tuple(PinnedFile(f"/store/f{number}", 10**9) for number in range(21))
+    report = DrainReport(
+        2,
+        recalls_left_bytes=3 * 10**9,
+        open_files=1,
+        unarchived_files=1,
+        unarchived_bytes=10**6,
+        pinned_files=21,
+        pinned_bytes=21 * 10**9,
+        pinned=pinned,
+    )
+    out = run("drain", "disk1", drain=report).out
+    assert "2 recalls (3 GB), 1 open file, 1 file not in the archive (1 MB) left" in out
+    assert "only it has 21 pinned files (21 GB), to be recalled elsewhere" in out
+    assert "  /store/f19\n  ... and others, see --json\n" in out
+    assert run("drain", "disk1", "--json", drain=report).json["pinned"][20]["lfn"] == "/store/f20"
+
+
+def test_drain_waits_until_nothing_can_be_lost(run: Callable[..., Told]) -> None:
+    told = run("drain", "disk1", "--wait", drain=DrainReport(0, open_files=2))
+    assert told.out == "disk1 is drained: it can be switched off\n"
+    told = run("drain", "disk1", "--wait", "--timeout", "1ms", drain=DrainReport(1))
+    assert told.code == 12
+    assert "disk1 is not drained: it has 1 recall left" in told.err
+    gone = DrainReport(0, unarchived_files=1, out_of_touch=True)
+    assert "disk1 is out of touch" in run("drain", "disk1", "--wait", drain=gone).err
+    assert "opposites" in run("drain", "disk1", "--wait", "--undo").err
 
 
 def test_a_purge_is_only_shown(run: Callable[..., Told]) -> None:

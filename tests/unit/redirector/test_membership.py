@@ -237,7 +237,9 @@ def test_a_drained_node_ends_the_recalls_it_has() -> None:
     site = Site()
     site.join("disk1")
     start = site.start_of(site.stage("/f"), "/f")
-    assert of_kind(site.give(events.DrainAsked("disk1")), AnswerDrain) == [AnswerDrain(1)]
+    assert [
+        one.recalls_left for one in of_kind(site.give(events.DrainAsked("disk1")), AnswerDrain)
+    ] == [1]
     site.publish("disk1", start)
     assert site.head.request("r1").done == 1
 
@@ -285,3 +287,22 @@ def test_a_node_is_told_where_the_redirectors_root_door_is() -> None:
     assert of_kind(site.sent(site.hello("disk1"), "disk1"), Welcome)[0].root_address == ""
     site.head.set_root_address("head:1094")
     assert of_kind(site.sent(site.hello("disk2"), "disk2"), Welcome)[0].root_address == "head:1094"
+
+
+def test_a_draining_node_tells_what_only_it_has() -> None:
+    site = Site()
+    site.join("disk1", {"/only": 5, "/both": 6, "/unpinned": 7})
+    site.join("disk2", {"/both": 6})
+    site.give(events.PinAsked(["/only", "/both", "/nowhere"], "ann", 3600.0))
+    site.claim("disk1", "/new")
+    (answer,) = of_kind(site.give(events.DrainAsked("disk1")), AnswerDrain)
+    assert (answer.recalls_left, answer.writes_left) == (0, 1)
+    assert (answer.pinned_files, answer.pinned_bytes) == (1, 5)
+    assert answer.pinned == (("/only", 5),)
+
+
+def test_looking_at_a_node_does_not_drain_it() -> None:
+    site = Site()
+    site.join("disk1")
+    assert site.give(events.DrainAsked("disk1", look=True)) == [AnswerDrain(0)]
+    assert not site.head.node("disk1", site.now_s).draining
