@@ -5,7 +5,7 @@ while a commit is on its way to the disk, further batches gather, and the next
 commit takes them all. Whoever waits for a batch is told when it is on disk, or
 that it is not. What could not be written (the disk is full) is written again
 later, before anything newer: the disk may lag behind the head, but it never
-gets the order wrong. Only the history of recalls is given up then.
+gets the order wrong. Only the history of recalls and drops is given up then.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import logging
 from typing import TYPE_CHECKING, NoReturn
 
 from common.errors import PackhorseError
-from redirector.core.instructions import SaveRecall
+from redirector.core.instructions import SaveDrops, SaveRecall
 from redirector.store.durable import write_all
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class Journal:
             waiting, self._waiting = self._waiting, []
             if not await self._write(batch, waiting):
                 # History is not worth filling the memory while the disk is full.
-                self._unwritten[:0] = [one for one in batch if not isinstance(one, SaveRecall)]
+                kept = [one for one in batch if not isinstance(one, SaveRecall | SaveDrops)]
+                self._unwritten[:0] = kept
                 await asyncio.sleep(self._retry_s)
                 self._wake.set()
             else:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from redirector.core.instructions import CloseConnection, SendInventory
+from redirector.core.instructions import CloseConnection, SaveDrops, SendInventory
+from redirector.core.model import DropRecord
 from redirector.core.standing import standing_of
 from redirector.core.states import FileEventKind, FileState, NodeState
-from redirector.core.telling import tell_if_begun
+from redirector.core.telling import dropped_line, tell_if_begun
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,6 +116,19 @@ class Holdings:
             books.queue_grown = True
 
     def _apply(self, node: Node, changes: Sequence[ReplicaChange], now_s: float) -> None:
+        drops: list[DropRecord] = []
+        self._apply_in_order(node, changes, drops, now_s)
+        if drops:
+            self._books.out.add(SaveDrops(tuple(drops)))
+
+    def _apply_in_order(
+        self,
+        node: Node,
+        changes: Sequence[ReplicaChange],
+        drops: list[DropRecord],
+        now_s: float,
+    ) -> None:
+        """Applies changes until one is missing; what has gone is added to `drops`."""
         for place, change in enumerate(changes):
             if change.number <= node.change_number:
                 continue
@@ -126,7 +140,10 @@ class Holdings:
                 return
             node.change_number = change.number
             if change.dropped:
-                self._drop(node, change, now_s)
+                if self._drop(node, change, now_s):
+                    drops.append(
+                        DropRecord(change.lfn, node.name, now_s, change.size_bytes, change.reason)
+                    )
             else:
                 self._publish(node, change, now_s)
 
@@ -138,11 +155,14 @@ class Holdings:
         self._tell_published(lfn, node, size_bytes)
         self._staging.appeared(lfn, node, size_bytes, change.recall_id, now_s)
 
-    def _drop(self, node: Node, change: ReplicaChange, now_s: float) -> None:
-        if self._books.index.drop(node.slots, change.lfn):
-            self._tell_dropped(change.lfn, node, change.size_bytes, change.reason, now_s)
-            if change.reason == "damaged" and not self._books.index.online(change.lfn):
-                self._books.damaged[change.lfn] = None
+    def _drop(self, node: Node, change: ReplicaChange, now_s: float) -> bool:
+        """A replica has gone; whether it was known to be there."""
+        if not self._books.index.drop(node.slots, change.lfn):
+            return False
+        self._tell_dropped(change.lfn, node, change.size_bytes, change.reason, now_s)
+        if change.reason == "damaged" and not self._books.index.online(change.lfn):
+            self._books.damaged[change.lfn] = None
+        return True
 
     def _tell_published(self, lfn: str, node: Node, size_bytes: int) -> None:
         published = FileEventKind.PUBLISHED
@@ -155,4 +175,4 @@ class Holdings:
         books = self._books
         state = standing_of(books, lfn, now_s).state
         books.out.file_event(lfn, state, FileEventKind.DROPPED, node.name, size_bytes, reason)
-        tell_if_begun(books, lfn, now_s, f"dropped by {node.name}: {reason or 'no reason given'}")
+        tell_if_begun(books, lfn, now_s, dropped_line(node.name, reason))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from redirector.core.model import (
         Checksum,
+        DropRecord,
         FileEvent,
         FilePins,
         NodeRecord,
@@ -211,6 +212,13 @@ class SaveRecall:
     record: RecallRecord
 
 
+@dataclass(frozen=True, slots=True)
+class SaveDrops:
+    """Keep why replicas went; of several of one file on one node, the latest."""
+
+    drops: tuple[DropRecord, ...]
+
+
 # --- to be found out ----------------------------------------------------------
 
 
@@ -308,6 +316,7 @@ Durable = (
     | SaveNode
     | RemoveNode
     | SaveRecall
+    | SaveDrops
 )
 Answer = (
     AnswerStage

@@ -95,6 +95,16 @@ class RunningRecall(NamedTuple):
     reserved_bytes: int
 
 
+class DropRecord(NamedTuple):
+    """A replica has gone from a node, and why."""
+
+    lfn: str
+    node: str
+    dropped_unix_s: float
+    size_bytes: int
+    reason: str
+
+
 class ReplicaChange(NamedTuple):
     """A replica was published on a node, or dropped by it."""
 

@@ -32,6 +32,11 @@ def asked_line(record: RequestRecord) -> str:
     return line + ")"
 
 
+def dropped_line(node: str, reason: str) -> str:
+    """Where a replica went from, and why."""
+    return f"dropped by {node}: {reason or 'no reason given'}"
+
+
 def staged_for(record: RequestRecord) -> str:
     """What a request's pins are for."""
     return f"staged for {record.owner}" if record.owner else "staged"

@@ -211,7 +211,8 @@ class FilesDoor(pb_grpc.FilesServicer):
             archive_name = ""
         explanation = self._runner.head.explain(lfn, self._runner.now_s())
         stores = await self._questions.store_lines(lfn)
-        return wire.explain_reply(explanation, archive_name, stores)
+        drops = await self._history.drops(lfn)
+        return wire.explain_reply(explanation, archive_name, stores, drops)
 
     def _checked(self, what: str, lfns: Sequence[str]) -> Sequence[str]:
         if len(lfns) > MAX_NAMES:

@@ -14,6 +14,7 @@ from redirector.core.instructions import (
     RemoveNode,
     RemovePins,
     SaveDirectories,
+    SaveDrops,
     SaveNode,
     SavePins,
     SaveRecall,
@@ -97,6 +98,12 @@ def _write(connection: sqlite3.Connection, instruction: Durable) -> None:
             connection.execute("DELETE FROM nodes WHERE node = ?", (node,))
         case SaveRecall():
             _save_recall(connection, instruction)
+        case SaveDrops(drops=drops):
+            connection.executemany(
+                "INSERT OR REPLACE INTO drops (lfn, node, dropped_unix_s, size_bytes, reason)"
+                " VALUES (?, ?, ?, ?, ?)",
+                drops,
+            )
 
 
 def _save_request(connection: sqlite3.Connection, instruction: SaveRequest) -> None:

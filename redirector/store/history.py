@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from redirector.core.events import Restored, RestoredRequest
 from redirector.core.figures import RequestFigures
 from redirector.core.model import (
+    DropRecord,
     FileFacts,
     NodeRecord,
     PinRecord,
@@ -100,9 +101,22 @@ class History:
 
         return await self._database.read(read)
 
+    async def drops(self, lfn: str) -> list[DropRecord]:
+        """When and why a file's replicas went, as far as it is remembered, the earliest first."""
+
+        def read(connection: sqlite3.Connection) -> list[DropRecord]:
+            rows = connection.execute(
+                "SELECT lfn, node, dropped_unix_s, size_bytes, reason FROM drops"
+                " WHERE lfn = ? ORDER BY dropped_unix_s",
+                (lfn,),
+            )
+            return [DropRecord(*row) for row in rows]
+
+        return await self._database.read(read)
+
     async def clear(self, before_unix_s: float) -> None:
-        """Forgets requests and recalls that ended before then."""
-        for clear in (_clear_recalls, _clear_request_files, _clear_requests):
+        """Forgets requests and recalls that ended before then, and what went before then."""
+        for clear in (_clear_recalls, _clear_request_files, _clear_requests, _clear_drops):
             while await self._database.write(partial(clear, before_unix_s=before_unix_s)):
                 pass
 
@@ -196,6 +210,14 @@ def _clear_recalls(connection: sqlite3.Connection, before_unix_s: float) -> int:
     return connection.execute(
         "DELETE FROM recalls WHERE recall_id IN"
         " (SELECT recall_id FROM recalls WHERE ended_unix_s < ? LIMIT ?)",
+        (before_unix_s, _CLEARED_AT_A_TIME),
+    ).rowcount
+
+
+def _clear_drops(connection: sqlite3.Connection, before_unix_s: float) -> int:
+    return connection.execute(
+        "DELETE FROM drops WHERE (lfn, node) IN"
+        " (SELECT lfn, node FROM drops WHERE dropped_unix_s < ? LIMIT ?)",
         (before_unix_s, _CLEARED_AT_A_TIME),
     ).rowcount
 

@@ -123,4 +123,16 @@ MIGRATIONS = (
     -- What requests are for; recalls are shared out by it.
     ALTER TABLE requests ADD COLUMN activity TEXT NOT NULL DEFAULT '';
     """,
+    """
+    -- Why replicas went, the latest time on each node, for people to look at.
+    CREATE TABLE drops (
+        lfn TEXT NOT NULL,
+        node TEXT NOT NULL,
+        dropped_unix_s REAL NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (lfn, node)
+    ) WITHOUT ROWID;
+    CREATE INDEX drops_by_time ON drops (dropped_unix_s);
+    """,
 )

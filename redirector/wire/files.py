@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from protos.packhorse.v1 import redirector_pb2 as pb
 from redirector.core.states import FileState, RequestFileState
+from redirector.core.telling import dropped_line
 from redirector.wire.values import address_message, state_value
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
         LocateColumns,
         RequestFigures,
     )
-    from redirector.core.model import FileEvent, RecallRecord, RequestFile
+    from redirector.core.model import DropRecord, FileEvent, RecallRecord, RequestFile
 
 _STATE_IN_REQUEST = {
     RequestFileState.WAITING: FileState.STAGING,
@@ -99,9 +100,18 @@ def request_message(figures: RequestFigures, files: Iterable[RequestFile] = ()) 
 
 
 def explain_reply(
-    explanation: Explanation, archive_name: str, stores: Sequence[str]
+    explanation: Explanation,
+    archive_name: str,
+    stores: Sequence[str],
+    drops: Sequence[DropRecord] = (),
 ) -> pb.ExplainReply:
-    """The story of a file; `stores` are lines about replicas that are not archived yet."""
+    """The story of a file; `stores` are lines about replicas that are not archived yet.
+
+    `drops` are those remembered for longer than stories are; they are told once.
+    """
+    story = [(line.unix_s, line.text) for line in explanation.story]
+    remembered = ((one.dropped_unix_s, dropped_line(one.node, one.reason)) for one in drops)
+    story += [line for line in remembered if line not in story]
     return pb.ExplainReply(
         state=state_value(explanation.state),
         replicas=[
@@ -115,7 +125,10 @@ def explain_reply(
             for pin in explanation.pins
         ],
         request_ids=explanation.request_ids,
-        story=[pb.StoryLine(unix_s=line.unix_s, text=line.text) for line in explanation.story],
+        story=[
+            pb.StoryLine(unix_s=unix_s, text=text)
+            for unix_s, text in sorted(story, key=lambda line: line[0])
+        ],
         next=explanation.next,
         archive_name=archive_name,
         stores=stores,

@@ -149,6 +149,29 @@ def test_everything_killed_at_once_goes_on_with_its_requests(
     assert desk.cluster.incoming() == []
 
 
+def test_why_a_file_has_gone_is_known_after_the_redirector_was_killed(desk: StagingSite) -> None:
+    old, evicted, *new = desk.archived(
+        "gone.root", "evicted.root", *(f"after{number}.root" for number in range(4)),
+        size_bytes=500_000,
+    )  # fmt: skip
+    with desk.only_on("n1"):
+        desk.site.stage([old, evicted]).wait(PATIENCE_S)
+        desk.site.evict(evicted)
+        desk.site.evict(old, soft=True)
+        assert desk.site.locate(old)[0].state is FileState.ONLINE
+        desk.site.stage(new).wait(PATIENCE_S)
+    purged = "dropped by n1: purged by policy lru to free"
+    eventually(lambda: any(purged in line.text for line in desk.site.explain(old).story))
+    desk.cluster.kill("redirector")
+    desk.cluster.start("redirector")
+    (line,) = desk.site.explain(old).story
+    assert line.text.startswith(purged)
+    assert "evicted softly" in line.text
+    (line,) = desk.site.explain(evicted).story
+    assert line.text == f"dropped by n1: evicted by {desk.site.owner}"
+    assert line.unix_s > 0
+
+
 def test_servers_killed_over_and_over_lose_nothing_while_more_is_staged_than_fits(
     desk: StagingSite, background: ThreadPoolExecutor
 ) -> None:

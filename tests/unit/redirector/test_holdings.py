@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from redirector.core import events
-from redirector.core.instructions import CloseConnection, SaveRequest, SendInventory, SendToNode
-from redirector.core.model import ReplicaChange
+from redirector.core.instructions import (
+    CloseConnection,
+    SaveDrops,
+    SaveRequest,
+    SendInventory,
+    SendToNode,
+)
+from redirector.core.model import DropRecord, ReplicaChange
 from redirector.core.states import FileEventKind, FileState, NodeState
 from tests.support.redirector_head import Site, file_events, of_kind
 
@@ -34,6 +40,23 @@ def test_changes_publish_and_drop() -> None:
     assert (dropped.kind, dropped.state) == (FileEventKind.DROPPED, FileState.NEARLINE)
     assert dropped.reason == "purged"
     assert holders(site, "/old", "/new") == [0, 1]
+
+
+def test_why_replicas_went_is_kept_and_of_what_was_not_there_nothing() -> None:
+    site = Site()
+    site.join("disk1", {"/a": 1, "/b": 2})
+    changes = [
+        ReplicaChange(1, "/a", 1, dropped=True, reason="purged by policy lru"),
+        ReplicaChange(2, "/c", 3),
+        ReplicaChange(3, "/nowhere", 1, dropped=True, reason="evicted"),
+        ReplicaChange(4, "/b", 2, dropped=True, reason="evicted by ann"),
+    ]
+    done = site.give(events.ReplicaChanges(1, changes))
+    (saved,) = of_kind(done, SaveDrops)
+    assert saved.drops == (
+        DropRecord("/a", "disk1", site.now_s, 1, "purged by policy lru"),
+        DropRecord("/b", "disk1", site.now_s, 2, "evicted by ann"),
+    )
 
 
 def test_a_drop_leaves_the_file_online_while_another_node_has_it() -> None:

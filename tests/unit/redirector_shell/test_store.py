@@ -14,6 +14,7 @@ from redirector.core.instructions import (
     RemoveNode,
     RemovePins,
     SaveDirectories,
+    SaveDrops,
     SaveNode,
     SavePins,
     SaveRecall,
@@ -22,6 +23,7 @@ from redirector.core.instructions import (
 )
 from redirector.core.model import (
     Checksum,
+    DropRecord,
     FileFacts,
     NodeRecord,
     PinRecord,
@@ -174,6 +176,23 @@ async def test_what_ended_long_ago_is_cleared_and_the_rest_stays(
         lambda connection: connection.execute("SELECT count(*) FROM request_files").fetchone()
     )
     assert left == (1,)
+
+
+async def test_why_files_went_is_remembered_for_a_while(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("redirector.store.history._CLEARED_AT_A_TIME", 1)
+    early = DropRecord("/store/a", "disk2", 10.0, 5, "evicted by ann")
+    late = DropRecord("/store/a", "disk1", 20.0, 5, "purged by policy lru")
+    again = late._replace(dropped_unix_s=30.0, reason="vanished")
+    await keep(database, SaveDrops((late, early, DropRecord("/store/b", "disk1", 5.0, 1, ""))))
+    history = History(database)
+    assert await history.drops("/store/a") == [early, late]
+    await keep(database, SaveDrops((again,)))
+    assert await history.drops("/store/a") == [early, again]
+    await history.clear(before_unix_s=15.0)
+    assert await history.drops("/store/a") == [again]
+    assert await history.drops("/store/b") == []
 
 
 async def test_of_too_many_recalls_the_latest_are_told(database: Database) -> None:
