@@ -31,6 +31,7 @@ from common.errors import PackhorseError
 from common.grpc_client import error_from_rpc, open_channel
 from dataserver import wire, wire_stores
 from dataserver.core import events, instructions
+from dataserver.epochs import Epochs
 from dataserver.orders import refusal
 from protos.packhorse.v1 import redirector_pb2 as pb
 from protos.packhorse.v1 import redirector_pb2_grpc
@@ -110,6 +111,7 @@ class Link:
         self._pulse = pulse
         self._orders = orders
         self._ends = Ends()
+        self._epochs = Epochs()
         self._stream: Stream | None = None
         self._complaint = ""
         self._root_address = ""
@@ -162,7 +164,9 @@ class Link:
             try:
                 async with open_channel(self._redirector) as channel:
                     call = redirector_pb2_grpc.ClusterStub(channel).Join()
-                    self._stream = Stream(call, self._engine, self._pulse, self._orders, self._ends)
+                    self._stream = Stream(
+                        call, self._engine, self._pulse, self._orders, self._ends, self._epochs
+                    )
                     await self._stream.run(self._make_hello())
             except grpc.RpcError as error:
                 self._complain(error_from_rpc(error, f"redirector {self._redirector}"))
@@ -220,7 +224,15 @@ class Link:
 class Stream:
     """One Join call, from its hello to its end."""
 
-    def __init__(self, call: Any, engine: Engine, pulse: Pulse, orders: Orders, ends: Ends) -> None:
+    def __init__(
+        self,
+        call: Any,
+        engine: Engine,
+        pulse: Pulse,
+        orders: Orders,
+        ends: Ends,
+        epochs: Epochs,
+    ) -> None:
         self.is_welcome = False
         self.root_address = ""
         self.wake = asyncio.Event()
@@ -229,6 +241,7 @@ class Stream:
         self._pulse = pulse
         self._orders = orders
         self._ends = ends
+        self._epochs = epochs
         self._answers: deque[pb.NodeMessage] = deque()
         self._heartbeat_s = DEFAULT_HEARTBEAT_S
         self._batch_messages = 1
@@ -312,6 +325,12 @@ class Stream:
         self._batch_messages = MESSAGES_IN_A_BATCH if said.takes_batches else 1
         self._engine.post(events.Welcomed(said.recall_lease_s, self._hello_s))
         log.info("%s: joined", self._engine.name)
+        if self._epochs.meet(said.redirector_epoch):
+            log.error(
+                "%s: two redirectors answer at its address by turns; stop one of them, for neither "
+                "knows of all that runs",
+                self._engine.name,
+            )
 
     def _seen(self, number: int) -> None:
         sent_s = self._sent_s.pop(number, None)

@@ -121,7 +121,8 @@ class Scrubber:
         if not names:
             scrub.end()
             await self.save()
-            self._report()
+            if scrub.round.files:
+                self._report()
 
     def _report(self) -> None:
         told = self.scrub.round

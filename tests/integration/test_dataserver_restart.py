@@ -253,6 +253,23 @@ async def test_a_node_joins_again_and_says_what_it_runs(
         await redirector.staged("disk1", recall, LFN)
 
 
+async def test_two_redirectors_that_answer_by_turns_are_told_from_one_that_restarts(
+    site: DataSite, redirector: FakeRedirector, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with site.running():
+        for epoch in ("second", "third"):
+            await redirector.go_away()
+            redirector.epoch = epoch
+            await redirector.come_back()
+            await redirector.joined("disk1")
+        assert "two redirectors" not in caplog.text
+        await redirector.go_away()
+        redirector.epoch = "second"
+        await redirector.come_back()
+        await redirector.joined("disk1")
+        assert "two redirectors answer at its address by turns" in caplog.text
+
+
 async def test_what_ended_while_the_redirector_was_away_is_told_when_it_is_back(
     site: DataSite, redirector: FakeRedirector, tmp_path: Path
 ) -> None:

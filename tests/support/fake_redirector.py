@@ -112,6 +112,7 @@ class FakeRedirector:
     tells_pins: bool = True
     confirms: bool = True
     takes_batches: bool = False
+    epoch: str = "epoch"
     #: Where its root:// door would be.
     root_address: str = ""
     nodes: dict[str, JoinedNode] = field(default_factory=dict)
@@ -172,6 +173,7 @@ class FakeRedirector:
         welcome = pb.Welcome(
             heartbeat_s=self.heartbeat_s,
             recall_lease_s=self.lease_s,
+            redirector_epoch=self.epoch,
             takes_batches=self.takes_batches,
             root_address=self.root_address,
         )
