@@ -18,6 +18,7 @@ TITLES = {
     "purge": "Choosing what to purge",
     "locate": "The index of replicas, and Locate",
     "staging": "Staging 1 MB files",
+    "queued": "A million queued recalls",
     "packets": "Handing out packets",
     "root.redirects": "Redirecting root:// clients, beside XRootD",
     "root.reads": "Reading by root://, beside XRootD",

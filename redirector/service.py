@@ -12,6 +12,7 @@ from common.address import public_address
 from common.clock import Clock
 from common.config.reloading import taken_over
 from common.errors import ConfigError, PackhorseError, Unreachable
+from common.garbage import ShortPauses, uncollected
 from common.grpc_server import make_server
 from common.root_server import DoorLimits, Listener
 from common.sqlite import Database
@@ -86,6 +87,7 @@ class RedirectorService:
         self._root: Listener | None = None
         self._head: Head | None = None
         self._datasets: DatasetsDoor | None = None
+        self._pauses = ShortPauses()
         self._links = Links()
         self._watchers = Watchers()
 
@@ -110,7 +112,8 @@ class RedirectorService:
             self._clock.now_s(),
         )
         runner = Runner(head, self._clock, journal, self._links, self._watchers)
-        runner.tell(await history.restored())
+        await _restore(runner, history)
+        self._pauses.begin()
         questions = Questions(runner)
         self._open_doors(runner, questions, history, DatasetStore(database))
         tasks.spawn("redirector: journal", journal.run(), endless=True)
@@ -144,6 +147,7 @@ class RedirectorService:
                 await asyncio.wait_for(self._journal.keep(()), grace_s)
         if self._database is not None:
             await asyncio.to_thread(self._database.close)
+        self._pauses.end()
 
     def _open_doors(
         self, runner: Runner, questions: Questions, history: History, datasets: DatasetStore
@@ -198,3 +202,11 @@ def _quotas(config: RedirectorConfig) -> Quotas:
         by_group={name: group.quota or 0 for name, group in config.groups.items()},
         assumed_bytes=config.assumed_size,
     )
+
+
+async def _restore(runner: Runner, history: History) -> None:
+    """Takes up what was in force when the last one stopped."""
+    with uncollected():
+        runner.tell(await history.restored())
+        async for piece in history.restored_requests():
+            runner.tell(piece)

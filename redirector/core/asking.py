@@ -21,7 +21,7 @@ from redirector.core.states import RequestFileState, RequestState
 from redirector.core.telling import asked_line, staged_for, tell_if_begun
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from redirector.core.books import Books
     from redirector.core.endings import Endings
@@ -151,13 +151,18 @@ class Asking:
         books.requests.remember_keys(event.idempotency_keys.items())
         for pin in event.pins:
             books.pins.set(pin.lfn, pin.owner, pin.expires_unix_s, pin.reason)
-        for restored in sorted(event.requests, key=_age):
-            request = Request(restored.record, restored.files)
-            books.requests.add(request)
-            facts = {file.lfn: file.facts for file in restored.files}
-            share = restored.record.share
-            for lfn in request.waiting():
-                self._wishes.want(lfn, facts[lfn], restored.record.priority, share, now_s)
+        self.restore_requests(event.requests, now_s)
+
+    def restore_requests(self, requests: Iterable[RestoredRequest], now_s: float) -> None:
+        """Takes in requests that were active."""
+        want = self._wishes.want_as_before
+        for record, files in sorted(requests, key=_age):
+            request = Request(record, files)
+            self._books.requests.add(request)
+            share = record.share
+            for file in files:
+                if file.state is RequestFileState.WAITING:
+                    want(file.lfn, file.facts, record.priority, share, now_s)
             self._settling.end_if_settled(request, now_s)
 
     # --- inside ---

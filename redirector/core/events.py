@@ -14,7 +14,7 @@ to `Head.handle`. Rules:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -262,12 +262,19 @@ class RemoveDirectoryAsked:
 # --- from the shell itself ----------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class RestoredRequest:
+class RestoredRequest(NamedTuple):
     """A stage request that was active when the head stopped, with all its files."""
 
     record: RequestRecord
     files: tuple[RequestFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestsRestored:
+    """More of the requests that were on disk, oldest first. Only directly behind `Restored`,
+    before anything else: a million files are not taken in at once."""
+
+    requests: Sequence[RestoredRequest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +326,7 @@ Event = (
     | MakeDirectoryAsked
     | RemoveDirectoryAsked
     | Restored
+    | RequestsRestored
     | HintsTold
     | Tick
 )

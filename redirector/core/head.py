@@ -322,6 +322,8 @@ class Head:
                 self._hinting.told(event, now_s)
             case events.Restored():
                 self._asking.restore(event, now_s)
+            case events.RequestsRestored():
+                self._asking.restore_requests(event.requests, now_s)
             case _:
                 node = self._books.nodes.connected_by(event.connection)
                 if node is not None:

@@ -15,7 +15,7 @@ what is said of any other id is old. The legal moves are the table `MOVES`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from common.story import IllegalMove, Story
 from redirector.core.states import RecallState
@@ -57,45 +57,80 @@ MOVES: dict[tuple[RecallState, str], RecallState] = {
     (_R, "drop"): RecallState.CANCELLED,
 }
 
+T = TypeVar("T")
+
 FINAL = frozenset({RecallState.DONE, RecallState.FAILED, RecallState.CANCELLED})
 
 
+class _Later(Generic[T]):
+    """A figure that a recall has only once something was done about it.
+
+    Until it is set, it is this default, and takes no room in the recall.
+    """
+
+    def __init__(self, default: T) -> None:
+        self._default = default
+        self._name = ""
+
+    def __set_name__(self, owner: type[Recall], name: str) -> None:
+        self._name = name
+
+    def __get__(self, recall: Recall, owner: type[Recall]) -> T:
+        figures = recall.later
+        return self._default if figures is None else figures.get(self._name, self._default)
+
+    def __set__(self, recall: Recall, value: T) -> None:
+        if recall.later is None:
+            recall.later = {}
+        recall.later[self._name] = value
+
+
 class Recall:
-    """The mutable figures of one recall; a million may be queued, so they are few."""
+    """The mutable figures of one recall.
+
+    A million may be queued, so what most of them never have is kept apart, in `later`.
+    """
 
     __slots__ = (
-        "arrived_bytes",
-        "attempt",
-        "awaiting_publish",
-        "bytes_done",
-        "charged_bytes",
         "checksum",
-        "failed_on",
-        "failure",
-        "failures",
-        "kept_on",
-        "least_bytes",
+        "later",
         "lfn",
-        "node",
         "order",
-        "overtaken",
-        "phase",
         "place",
         "position",
         "priority",
-        "progress_s",
         "queued_s",
-        "recall_id",
-        "reserved_bytes",
-        "retry_at_s",
-        "setbacks",
         "shares",
         "size_bytes",
-        "started_s",
         "state",
-        "unaccounted",
         "waiting_since_s",
     )
+
+    # While its size is unknown: what to reserve at least, less having been too little, and
+    # the most that has come in any run.
+    least_bytes = _Later(0)
+    arrived_bytes = _Later(0)
+    # Its last or present run.
+    attempt = _Later(0)
+    recall_id = _Later("")
+    node: _Later[Node | None] = _Later(None)
+    started_s = _Later(0.0)
+    progress_s = _Later(0.0)
+    bytes_done = _Later(0)
+    phase = _Later("")
+    reserved_bytes = _Later(0)
+    charged_bytes = _Later(0)
+    awaiting_publish = _Later(False)  # ended well, but its replica is not reported yet
+    unaccounted = _Later(False)  # its node has joined anew and does not run it
+    # What went wrong so far.
+    failures = _Later(0)
+    setbacks = _Later(0)  # runs that ended badly, but not for a fault of the file or command
+    failure: _Later[Failure | None] = _Later(None)
+    failed_on: _Later[tuple[str, ...]] = _Later(())
+    retry_at_s = _Later(0.0)
+    # How often others went before it because it fitted nowhere.
+    overtaken = _Later(0)
+    kept_on: _Later[Node | None] = _Later(None)
 
     def __init__(self, lfn: str, priority: int, queued_s: float) -> None:
         self.lfn = lfn
@@ -107,34 +142,10 @@ class Recall:
         self.place: Loose | Volume
         self.position: int | None = None  # on its volume; None: not known
         self.size_bytes = 0  # 0: unknown
-        # While it is: what to reserve at least, less having been too little, and the most
-        # that has come in any run.
-        self.least_bytes = 0
-        self.arrived_bytes = 0
         self.checksum: Checksum | None = None
         self.queued_s = queued_s
         self.waiting_since_s = queued_s  # when it last entered the queue
-        # Its last or present run.
-        self.attempt = 0
-        self.recall_id = ""
-        self.node: Node | None = None
-        self.started_s = 0.0
-        self.progress_s = 0.0
-        self.bytes_done = 0
-        self.phase = ""
-        self.reserved_bytes = 0
-        self.charged_bytes = 0
-        self.awaiting_publish = False  # ended well, but its replica is not reported yet
-        self.unaccounted = False  # its node has joined anew and does not run it
-        # What went wrong so far.
-        self.failures = 0
-        self.setbacks = 0  # runs that ended badly, but not for a fault of the file or command
-        self.failure: Failure | None = None
-        self.failed_on: tuple[str, ...] = ()
-        self.retry_at_s = 0.0
-        # How often others went before it because it fitted nowhere.
-        self.overtaken = 0
-        self.kept_on: Node | None = None
+        self.later: dict[str, Any] | None = None
 
     @property
     def bytes_left(self) -> int:

@@ -29,11 +29,22 @@ class Wishes:
     def want(
         self, lfn: str, facts: FileFacts | None, priority: int, key: ShareKey, now_s: float
     ) -> Recall:
-        """Somebody waits for a file that is not online: joins its recall, or makes one."""
+        """Somebody waits for a file that is not online: joins its recall, or makes one.
+
+        Those who watch are told if nobody has waited for it.
+        """
         books = self._books
         recall = books.recalls.live.get(lfn)
         if recall is None or recall.state is RecallState.CANCELLING:
             books.out.file_event(lfn, FileState.STAGING, FileEventKind.QUEUED)
+        return self.want_as_before(lfn, facts, priority, key, now_s)
+
+    def want_as_before(
+        self, lfn: str, facts: FileFacts | None, priority: int, key: ShareKey, now_s: float
+    ) -> Recall:
+        """The same, without a word: it was waited for when the head stopped."""
+        books = self._books
+        recall = books.recalls.live.get(lfn)
         if recall is None:
             books.recalls.forget_failure(lfn)
             recall = books.recalls.create(lfn, priority, key, now_s)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from redirector.core.events import Restored, RestoredRequest
+from redirector.core.events import RequestsRestored, Restored, RestoredRequest
 from redirector.core.figures import RequestFigures
 from redirector.core.model import (
     DropRecord,
@@ -25,11 +25,18 @@ from redirector.store.rows import checksum_of
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import AsyncGenerator
 
     from common.sqlite import Database
 
 #: Rows of history that go in one write, so that nobody waits long behind it.
 _CLEARED_AT_A_TIME = 5_000
+
+#: Requests that are taken in again in one piece at the start.
+_RESTORED_AT_A_TIME = 50
+#: Quicker than calling the enum for each of a million files.
+_FILE_STATES = {int(state): state for state in RequestFileState}
+_UNKNOWN = FileFacts()
 
 _SELECT_REQUESTS = """
     SELECT number, request_id, owner, priority, created_unix_s, deadline_unix_s, pin_s, dataset,
@@ -57,8 +64,16 @@ class History:
         self._database = database
 
     async def restored(self) -> Restored:
-        """The first event of a head: everything that was in force when the last one stopped."""
+        """The first event of a head: what was in force when the last one stopped, but for
+        requests, of which there may be many."""
         return await self._database.read(_read_restored)
+
+    async def restored_requests(self) -> AsyncGenerator[RequestsRestored, None]:
+        """The events that follow it: every request that was active, the oldest first."""
+        after = 0
+        while piece := await self._database.read(partial(_read_requests, after=after)):
+            yield RequestsRestored([request for _number, request in piece])
+            after = piece[-1][0]
 
     async def ended_requests(self, limit: int) -> list[RequestFigures]:
         """Requests that have ended, the latest first."""
@@ -123,9 +138,6 @@ class History:
 
 def _read_restored(connection: sqlite3.Connection) -> Restored:
     nodes = connection.execute("SELECT node, pool_id, draining, gone FROM nodes ORDER BY node")
-    active = connection.execute(
-        _SELECT_REQUESTS + "WHERE ended_unix_s IS NULL ORDER BY number"
-    ).fetchall()
     pins = connection.execute("SELECT lfn, owner, expires_unix_s, reason FROM pins")
     directories = connection.execute("SELECT lfn FROM directories ORDER BY lfn")
     keys = connection.execute(
@@ -137,14 +149,25 @@ def _read_restored(connection: sqlite3.Connection) -> Restored:
             NodeRecord(node, pool_id, bool(draining), bool(gone))
             for node, pool_id, draining, gone in nodes
         ),
-        requests=tuple(
-            RestoredRequest(kept.figures.record, tuple(_request_files(connection, kept.number)))
-            for kept in map(_request, active)
-        ),
         pins=tuple(map(PinRecord._make, pins)),
         directories=tuple(lfn for (lfn,) in directories),
         idempotency_keys=dict(keys.fetchall()),
     )
+
+
+def _read_requests(connection: sqlite3.Connection, after: int) -> list[tuple[int, RestoredRequest]]:
+    """Some active requests with their numbers, those that follow a number."""
+    rows = connection.execute(
+        _SELECT_REQUESTS + "WHERE ended_unix_s IS NULL AND number > ? ORDER BY number LIMIT ?",
+        (after, _RESTORED_AT_A_TIME),
+    ).fetchall()
+    return [
+        (
+            kept.number,
+            RestoredRequest(kept.figures.record, tuple(_request_files(connection, kept.number))),
+        )
+        for kept in map(_request, rows)
+    ]
 
 
 def _request(row: tuple) -> KeptRequest:  # type: ignore[type-arg]
@@ -181,7 +204,10 @@ def _request_files(connection: sqlite3.Connection, number: int) -> list[RequestF
     )
     return [
         RequestFile(
-            lfn, RequestFileState(state), reason, FileFacts(size_bytes, checksum_of(checksum))
+            lfn,
+            _FILE_STATES[state],
+            reason,
+            FileFacts(size_bytes, checksum_of(checksum)) if size_bytes or checksum else _UNKNOWN,
         )
         for lfn, state, reason, size_bytes, checksum in rows
     ]

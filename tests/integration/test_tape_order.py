@@ -44,11 +44,13 @@ def shuffled(cluster: Cluster) -> list[str]:
     return lfns
 
 
-def recalled(cluster: Cluster) -> list[str]:
-    """The files in the order in which their commands ran first."""
-    lines = (cluster.folder / "runs.log").read_text().splitlines()
-    runs = [line.split()[0].removeprefix(str(cluster.archive)) for line in lines]
-    return list(dict.fromkeys(runs))
+def recalled(site: packhorse.Site, lfns: list[str]) -> list[str]:
+    """The files in the order in which they were first given to the node."""
+    given = {}
+    for lfn in lfns:
+        story = site.explain(lfn).story
+        given[lfn] = next(line.unix_s for line in story if line.text.startswith("attempt 1 given"))
+    return sorted(lfns, key=lambda lfn: given[lfn])
 
 
 def assert_in_tape_order(order: list[str]) -> None:
@@ -71,7 +73,7 @@ def test_a_hintcmd_is_asked_about_many_and_its_order_is_kept(tmp_path: Path) -> 
         story = [line.text for line in site.explain(lfns[0]).story]
         tape, name = lfns[0].split("/")[2:]
         assert f"its turn: on volume {tape} at {int(name[1:3])}" in story
-    assert_in_tape_order(recalled(cluster))
+        assert_in_tape_order(recalled(site, lfns))
     runs = [int(line) for line in (tmp_path / "hints.log").read_text().split()]
     assert sum(runs) == len(lfns)
     assert len(runs) == 1
@@ -88,7 +90,7 @@ def test_a_statcmd_that_tells_tapes_does_as_well(tmp_path: Path) -> None:
     lfns = shuffled(cluster)
     with running(cluster), packhorse.connect(cluster.config) as site:
         assert site.stage(lfns).wait(PATIENCE_S).online == len(lfns)
-    assert_in_tape_order(recalled(cluster))
+        assert_in_tape_order(recalled(site, lfns))
 
 
 def test_a_broken_hintcmd_holds_nothing_up_for_long(tmp_path: Path) -> None:

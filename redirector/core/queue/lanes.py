@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 class Lane:
     """What one share waits for of one volume, or of what lies on none; the most urgent first."""
 
-    __slots__ = ("place", "recalls", "share")
+    __slots__ = ("order", "place", "recalls", "share")
 
     def __init__(self, share: Share, place: Loose | Volume) -> None:
         self.share = share
         self.place = place
+        self.order = 0  # of the most urgent one
         self.recalls: SortedKeyList[Recall] = SortedKeyList(key=recall_order)
 
     @property
@@ -51,10 +52,12 @@ def put_in_lane(recall: Recall, share: Share) -> None:
     if lane is None:
         lane = share.lanes[place] = Lane(share, place)
         lane.recalls.add(recall)
+        lane.order = recall.order
         place.attach(lane)
-    elif recall.order < lane.first.order:
+    elif recall.order < lane.order:
         place.before_first_changes(lane)
         lane.recalls.add(recall)
+        lane.order = recall.order
         place.after_first_changed(lane)
     else:
         lane.recalls.add(recall)
@@ -77,6 +80,7 @@ def take_out_of_lane(recall: Recall, share: Share) -> None:
     elif lane.first is recall:
         place.before_first_changes(lane)
         lane.recalls.remove(recall)
+        lane.order = lane.first.order
         place.after_first_changed(lane)
     else:
         lane.recalls.remove(recall)

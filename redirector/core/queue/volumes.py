@@ -142,7 +142,7 @@ class Shelf:
         for share, lanes in self._lanes.items():
             assert lanes
             orders = [lane.first.order for lane in lanes]
-            assert orders == sorted(orders)
+            assert orders == sorted(orders) == [lane.order for lane in lanes]
             for lane in lanes:
                 assert lane.share is share
                 assert isinstance(lane.place, Volume)
@@ -274,4 +274,4 @@ def spot(recall: Recall) -> _Spot:
 
 
 def _lane_order(lane: Lane) -> int:
-    return lane.first.order
+    return lane.order

@@ -81,10 +81,15 @@ async def keep(database: Database, *instructions: Durable) -> None:
     await database.write(lambda connection: write_all(connection, instructions))
 
 
+async def requests_on_disk(database: Database) -> list[RestoredRequest]:
+    pieces = [piece async for piece in History(database).restored_requests()]
+    return [request for piece in pieces for request in piece.requests]
+
+
 async def test_nothing_on_disk_restores_nothing(database: Database) -> None:
     restored = await History(database).restored()
     assert not restored.nodes
-    assert not restored.requests
+    assert await requests_on_disk(database) == []
     assert not restored.pins
     assert not restored.directories
 
@@ -94,9 +99,23 @@ async def test_what_was_in_force_is_restored(database: Database) -> None:
     pin = PinRecord("/store/a", "ada", 99.0, "needed")
     await keep(database, SaveRequest(REQUEST, (B, A)), SaveNode(node), SavePins((pin,)))
     restored = await History(database).restored()
-    assert restored.requests == (RestoredRequest(REQUEST, (A, B)),)
+    assert await requests_on_disk(database) == [RestoredRequest(REQUEST, (A, B))]
     assert restored.nodes == (node,)
     assert restored.pins == (pin,)
+
+
+async def test_many_requests_are_restored_in_pieces_the_oldest_first(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("redirector.store.history._RESTORED_AT_A_TIME", 3)
+    records = [RequestRecord(f"req-{at}", "ada", 0, float(at), 500.0) for at in range(8)]
+    await keep(database, *(SaveRequest(record, (A, B)) for record in records))
+    await keep(database, EndRequest("req-4", RequestState.DONE, 30.0))
+    found = await requests_on_disk(database)
+    assert [request.record.request_id for request in found] == [
+        f"req-{at}" for at in (0, 1, 2, 3, 5, 6, 7)
+    ]
+    assert all(request.files == (A, B) for request in found)
 
 
 async def test_directories_are_kept_until_they_are_removed(database: Database) -> None:
@@ -115,9 +134,9 @@ async def test_doing_everything_twice_changes_nothing(database: Database) -> Non
         SaveRecall(RECALL),
     )
     await keep(database, *instructions)
-    once = await History(database).restored()
+    once = await History(database).restored(), await requests_on_disk(database)
     await keep(database, *instructions)
-    assert await History(database).restored() == once
+    assert (await History(database).restored(), await requests_on_disk(database)) == once
     assert await History(database).recalls(0.0, 10) == [RECALL]
 
 
@@ -141,7 +160,7 @@ async def test_an_ended_request_is_history_with_its_counts(database: Database) -
     )
     history = History(database)
     restored = await history.restored()
-    assert not restored.requests
+    assert await requests_on_disk(database) == []
     assert restored.idempotency_keys == {"key": "req-1"}
     (figures,) = await history.ended_requests(10)
     assert figures.record == REQUEST
@@ -171,7 +190,7 @@ async def test_what_ended_long_ago_is_cleared_and_the_rest_stays(
     await history.clear(before_unix_s=31.0)
     assert await history.request("req-1") is None
     assert await history.recalls(0.0, 10) == []
-    assert len((await history.restored()).requests) == 1
+    assert len(await requests_on_disk(database)) == 1
     left = await database.read(
         lambda connection: connection.execute("SELECT count(*) FROM request_files").fetchone()
     )
