@@ -40,6 +40,7 @@ def site(tmp_path: Path, redirector: FakeRedirector) -> DataSite:
         (errno.EDQUOT, types_pb2.ERROR_CLASS_NO_SPACE),
         (errno.EIO, types_pb2.ERROR_CLASS_TRANSIENT),
         (errno.EROFS, types_pb2.ERROR_CLASS_TRANSIENT),
+        (errno.EXDEV, types_pb2.ERROR_CLASS_TRANSIENT),
     ],
 )
 @pytest.mark.parametrize("where", ["make_incoming", "open_incoming", "publish"])
@@ -58,6 +59,30 @@ async def test_a_disk_that_fails_fails_the_recall_and_never_the_server(
         assert ended.failure.error_class == kind
         assert os.strerror(number) in ended.failure.reason
         assert service.node.pool.reserved_bytes == 0
+        assert not site.replica(LFN).exists()
+        assert site.incoming() == []
+        await redirector.staged("disk1", redirector.start("disk1", LFN), LFN)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, types_pb2.ERROR_CLASS_NO_SPACE),
+        (errno.EIO, types_pb2.ERROR_CLASS_TRANSIENT),
+    ],
+)
+async def test_a_file_that_cannot_be_synced_is_not_published(
+    site: DataSite,
+    redirector: FakeRedirector,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    kind: types_pb2.ErrorClass.ValueType,
+) -> None:
+    async with site.running():
+        with monkeypatch.context() as patch:
+            patch.setattr("dataserver.recalls.os.fsync", failing(number))
+            ended = await redirector.has_ended(redirector.start("disk1", LFN))
+        assert ended.failure.error_class == kind
         assert not site.replica(LFN).exists()
         assert site.incoming() == []
         await redirector.staged("disk1", redirector.start("disk1", LFN), LFN)

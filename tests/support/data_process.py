@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from tests.support.data_site import DataSite
 
@@ -21,8 +21,10 @@ START_TIMEOUT_S = 60.0
 class DataProcess:
     """One run of `packhorse dataserver`."""
 
-    def __init__(self, site: DataSite) -> None:
+    def __init__(self, site: DataSite, prefix: Sequence[str] = ()) -> None:
+        """`prefix` are the words of a command that runs it, as in another namespace."""
         self._site = site
+        self._prefix = prefix
         self._config = site.folder / "site.toml"
         self._process: asyncio.subprocess.Process | None = None
 
@@ -31,6 +33,7 @@ class DataProcess:
         self._config.write_text(_toml(self._site))
         with (self._site.folder / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
+                *self._prefix,
                 *(sys.executable, "-m", "packhorse", "dataserver"),
                 *("--config", str(self._config)),
                 stdin=subprocess.DEVNULL,
@@ -78,11 +81,19 @@ class DataProcess:
             self.send(number)
         return await self.stopped()
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
     @classmethod
     @contextlib.asynccontextmanager
-    async def running(cls, site: DataSite) -> AsyncIterator[DataProcess]:
+    async def running(
+        cls, site: DataSite, prefix: Sequence[str] = ()
+    ) -> AsyncIterator[DataProcess]:
         """A run that is ended whatever happens."""
-        process = cls(site)
+        process = cls(site, prefix)
         try:
             await process.start()
             yield process
