@@ -142,14 +142,19 @@ class Recalls:
     def _stop(self, order: instructions.StopStep) -> None:
         # Taken out at once: the step may be about to end, and must not be heard any more.
         step = self._steps.pop(order.recall_id, None)
-        stopping = asyncio.create_task(self._end(order.recall_id, step), name="stop a recall")
+        recall = self._engine.node.staging.get(order.recall_id)
+        unwanted = recall.lfn if recall is not None and order.unwanted else ""
+        ending = self._end(order.recall_id, step, unwanted)
+        stopping = asyncio.create_task(ending, name="stop a recall")
         self._stopping.add(stopping)
         stopping.add_done_callback(self._stopping.discard)
 
-    async def _end(self, recall_id: str, step: asyncio.Task[None] | None) -> None:
+    async def _end(self, recall_id: str, step: asyncio.Task[None] | None, unwanted: str) -> None:
         if step is not None:
             step.cancel()
             await asyncio.wait([step])
+        if unwanted:
+            self._archive.call_off(unwanted)
         await self._clean_up(recall_id)
         self._engine.post(events.Stopped(recall_id))
 

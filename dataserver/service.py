@@ -274,7 +274,7 @@ class DataServerService:
         self._spawn(tasks, "link", link.run())
         work = checker.check(reconciled.suspects, reconciled.unarchived)
         self._background.append(tasks.spawn(f"{self.name}: adoption", work))
-        self._closing.push_async_callback(self._end_recalls, engine, link, archive)
+        self._closing.push_async_callback(self._end_recalls, engine, link)
 
     async def _sync(self, disk: PoolDisk) -> None:
         """What an earlier life has moved to its place, and was killed over, may not be synced."""
@@ -500,9 +500,8 @@ class DataServerService:
         self._grace_s = grace_s
         await self._closing.aclose()
 
-    async def _end_recalls(self, engine: Engine, link: Link, archive: Archive) -> None:
+    async def _end_recalls(self, engine: Engine, link: Link) -> None:
         """Ends every recall, and gives the redirector a chance to hear of it."""
-        archive.keep_orders()
         engine.post(Closing())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._grace_s):

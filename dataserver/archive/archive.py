@@ -85,10 +85,10 @@ class Archive:
         if self._submitter is not None:
             await self._submitter.start()
 
-    def keep_orders(self) -> None:
-        """The server is about to stop: what is cancelled from now on is not called off."""
+    def call_off(self, lfn: str) -> None:
+        """Nobody wants a file any more whose fetch was cancelled: it is not kept on order."""
         if self._submitter is not None:
-            self._submitter.keep_all()
+            self._submitter.call_off(lfn)
 
     async def close(self) -> None:
         """Ends what commands are still running for files that nobody waits for any more."""

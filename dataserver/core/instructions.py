@@ -55,9 +55,13 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class StopStep:
-    """End the step under way and leave nothing of it → Stopped, and nothing else."""
+    """End the step under way and leave nothing of it → Stopped, and nothing else.
+
+    `unwanted`: nobody waits for the file any more; else it will be tried again.
+    """
 
     recall_id: str
+    unwanted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

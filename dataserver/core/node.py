@@ -317,7 +317,8 @@ class Node:
 
     def _recall_revoked(self, event: events.RecallRevoked, now_s: float) -> None:
         reason = event.reason or "cancelled"
-        self.staging.revoke(event.recall_id, Failure(FailureKind.CANCELLED, reason), now_s)
+        failure = Failure(FailureKind.CANCELLED, reason)
+        self.staging.revoke(event.recall_id, failure, now_s, unwanted=True)
 
     def _pins_ordered(self, event: events.PinsOrdered, now_s: float) -> None:
         for lfn, pins in event.files:

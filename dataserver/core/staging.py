@@ -167,13 +167,18 @@ class Staging:
         self._closed = True
         self.revoke_all(reasons.CLOSING, now_s)
 
-    def revoke(self, recall_id: str, failure: Failure, now_s: float) -> None:
-        """Ends a recall, or starts to; one that is being published is left to it."""
+    def revoke(
+        self, recall_id: str, failure: Failure, now_s: float, *, unwanted: bool = False
+    ) -> None:
+        """Ends a recall, or starts to; one that is being published is left to it.
+
+        `unwanted`: nobody waits for the file any more, so that it will not come back.
+        """
         recall = self._recalls.get(recall_id)
         if recall is None or recall.state in {RecallState.PUBLISHING, RecallState.STOPPING}:
             return
         if recall.state in STOPPABLE:
-            self._stop(recall, failure, now_s)
+            self._stop(recall, failure, now_s, unwanted=unwanted)
         else:
             self._end(recall, failure, now_s)
 
@@ -346,11 +351,13 @@ class Staging:
             self.pass_time(now_s)
             self._copying += 1 if after is RecallState.COPYING else -1
 
-    def _stop(self, recall: Recall, failure: Failure, now_s: float) -> None:
+    def _stop(
+        self, recall: Recall, failure: Failure, now_s: float, *, unwanted: bool = False
+    ) -> None:
         recall.failure = failure
         self._room.forget(recall.recall_id)
         self._move(recall, "stop", now_s, failure.reason)
-        self._out.append(StopStep(recall.recall_id))
+        self._out.append(StopStep(recall.recall_id, unwanted))
 
     def _end(self, recall: Recall, failure: Failure, now_s: float) -> None:
         if recall.state is RecallState.ACCEPTED:

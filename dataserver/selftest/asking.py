@@ -1,4 +1,4 @@
-"""Checks of `statcmd` and `listcmd`, or of a mounted file system in their place."""
+"""Checks of `statcmd`, `listcmd` and `hintcmd`, or of a mounted file system in their place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataserver.archive import Presence
 from dataserver.selftest.finding import Subject
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from dataserver.selftest.bench import Bench
     from dataserver.selftest.finding import Finding
@@ -83,6 +83,24 @@ async def check_list(bench: Bench, lfn: str) -> AsyncIterator[Finding]:
     else:
         said = gone.reason or f"{len(gone.entries)} entries where there is no directory"
         yield subject.failed(check, said, _SAY_66.format("directory"))
+
+
+async def check_hints(bench: Bench, lfns: Sequence[str]) -> AsyncIterator[Finding]:
+    """Where files lie on tape; one that is missing is asked about with them."""
+    check = "tells where the file lies"
+    found = await bench.archive.hints([*lfns, bench.missing(lfns[0])])
+    for lfn, one in zip(lfns, found, strict=False):
+        subject = Subject("hint", lfn)
+        if one.volume:
+            yield subject.ok(check, f"on {one.volume}, at {one.position}")
+        elif one.reason and not one.is_beyond_asking:
+            advice = 'print a line such as {"lfn": "/store/a", "volume": "VOL1", "position": 7}'
+            yield subject.failed(check, one.reason, advice)
+        else:
+            advice = (
+                "without volume and position a file is recalled in its turn, in no order of tapes"
+            )
+            yield subject.warning(check, one.reason or "it tells no volume", advice)
 
 
 async def _sizes_agree(bench: Bench, subject: Subject, size_bytes: int | None) -> list[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from dataserver.selftest.asking import check_list, check_stat
+from dataserver.selftest.asking import check_hints, check_list, check_stat
 from dataserver.selftest.batches import check_batch
 from dataserver.selftest.finding import Subject
 from dataserver.selftest.keeping import check_keeping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dataserver.selftest.finding import Finding
 
 #: What can be checked; "submit" are all four commands about orders, "store" removing as well.
-KINDS: Final = ("stat", "list", "submit", "stage", "store")
+KINDS: Final = ("stat", "list", "hint", "submit", "stage", "store")
 
 
 def kinds_of(config: MssConfig) -> list[str]:
@@ -28,6 +28,7 @@ def kinds_of(config: MssConfig) -> list[str]:
     there = {
         "stat": is_builtin or config.statcmd is not None,
         "list": is_builtin or config.listcmd is not None,
+        "hint": config.hintcmd is not None,
         "submit": config.submitcmd is not None,
         "stage": True,
         "store": False,
@@ -54,6 +55,9 @@ async def check_commands(
         if "list" in kinds:
             async for finding in check_list(bench, lfn):
                 yield finding
+    if "hint" in kinds:
+        async for finding in check_hints(bench, lfns):
+            yield finding
     async for finding in _check_bringing(bench, lfns, kinds):
         yield finding
     if "store" in kinds:

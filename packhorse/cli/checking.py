@@ -39,7 +39,7 @@ def check_command(
         typer.Option(
             "--kind",
             metavar="KIND",
-            help="What to try: stat, list, submit, stage; several times for several. store writes a "
+            help="What to try: stat, list, hint, submit, stage; several times for several. store writes a "
             "small file beside the first one, and removes it. Default: all that the site has, except store.",
         ),
     ] = None,

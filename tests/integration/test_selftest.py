@@ -232,6 +232,29 @@ async def test_what_is_wrong_with_a_listcmd_is_found(
     assert found["list", LFN, check].verdict is FAILED
 
 
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ('{"lfn": one["lfn"], "volume": "VOL1", "position": 7}', OK),
+        ('{"lfn": "/store/other", "volume": "VOL1", "position": 7}', WARNING),
+        ('{"lfn": one["lfn"], "volume": 7}', FAILED),
+        ('""', FAILED),
+    ],
+)
+async def test_what_is_wrong_with_a_hintcmd_is_found(
+    store: Path, script: Callable[..., str], answer: str, verdict: Verdict
+) -> None:
+    text = f"""#!{sys.executable} -S
+import json, sys
+for one in map(json.loads, sys.stdin):
+    print(json.dumps({answer}))
+"""
+    found = await checked(store, {"stagecmd": "builtin", "hintcmd": [script(text)]}, "hint")
+    assert found["hint", LFN, "tells where the file lies"].verdict is verdict
+    silent = await checked(store, {"stagecmd": "builtin", "hintcmd": ["true"]}, "hint")
+    assert silent["hint", LFN, "tells where the file lies"].verdict is WARNING
+
+
 # --- batches ------------------------------------------------------------------------
 
 BATCH = """#!{python} -S

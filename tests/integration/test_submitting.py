@@ -125,6 +125,14 @@ def failure_of(fetched: Fetched) -> tuple[ErrorClass, str]:
     return fetched.failure.error_class, fetched.failure.reason
 
 
+async def call_off(archive: Archive, fetching: asyncio.Task[Fetched], name: str) -> None:
+    """What becomes of a recall that nobody wants any more."""
+    fetching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await fetching
+    archive.call_off(f"/store/{name}")
+
+
 async def test_a_file_is_ordered_waited_for_copied_and_released(site: SlowSite) -> None:
     archive = await site.archive()
     fetching = site.fetch(archive, "a")
@@ -204,9 +212,7 @@ async def test_who_cancels_calls_the_order_off(site: SlowSite) -> None:
     archive = await site.archive()
     dropped, kept = site.fetch(archive, "a"), site.fetch(archive, "b")
     await site.ordered("a", "b")
-    dropped.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await dropped
+    await call_off(archive, dropped, "a")
     await becomes_true(lambda: site.noted("cancel") == [site.order("a")])
     site.turn("b", "ready")
     assert (await kept).failure is None
@@ -223,9 +229,7 @@ async def test_what_is_cancelled_while_it_is_being_ordered_is_called_off_afterwa
     archive = await site.archive()
     dropped = site.fetch(archive, "a")
     await becomes_true(lambda: site.noted("submit") == ["begun"])
-    dropped.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await dropped
+    await call_off(archive, dropped, "a")
     # It is wanted again before the archive has answered: that is one order still.
     again = site.fetch(archive, "a")
     await asyncio.sleep(0)
@@ -237,7 +241,7 @@ async def test_what_is_cancelled_while_it_is_being_ordered_is_called_off_afterwa
     (site.home / "slow-submit").touch()
     dropped = site.fetch(archive, "b")
     await becomes_true(lambda: site.noted("submit").count("begun") == 2)
-    dropped.cancel()
+    await call_off(archive, dropped, "b")
     (site.home / "slow-submit").unlink()
     await becomes_true(lambda: site.noted("cancel"))
     assert site.noted("cancel") == [site.order("b")]
@@ -260,7 +264,6 @@ async def test_a_restart_orders_nothing_twice(site: SlowSite) -> None:
     files = [site.fetch(archive, name) for name in "ab"]
     await site.ordered("a", "b")
     # As a server that stops does: its recalls end, but it will be back.
-    archive.keep_orders()
     for one in files:
         one.cancel()
     await asyncio.gather(*files, return_exceptions=True)
@@ -283,7 +286,6 @@ async def test_what_nobody_comes_back_for_is_called_off(
     await site.ordered("waiting", "ready")
     site.turn("ready", "ready")
     assert (await ready).failure is None
-    archive.keep_orders()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     await archive.close()
@@ -303,7 +305,6 @@ async def test_an_order_without_an_id_is_placed_again_under_the_same_key(
     lost = site.fetch(archive, "a")
     await becomes_true(lambda: site.noted("submit") == ["begun"])
     # The server ends before the archive has given the id.
-    archive.keep_orders()
     lost.cancel()
     await asyncio.gather(lost, return_exceptions=True)
     await archive.close()
@@ -360,8 +361,7 @@ async def test_what_cannot_be_called_off_is_called_off_later(
     dropped = site.fetch(archive, "a")
     await site.ordered("a")
     (site.home / "down").touch()
-    dropped.cancel()
-    await asyncio.gather(dropped, return_exceptions=True)
+    await call_off(archive, dropped, "a")
     await archive.close()
     assert site.noted("cancel") == []
     (site.home / "down").unlink()

@@ -61,6 +61,7 @@ class Submission:
         "answered_s",
         "archive_id",
         "failure",
+        "is_called_off",
         "key",
         "lfn",
         "note",
@@ -82,6 +83,8 @@ class Submission:
         self.submitted_s = now_s
         #: Since when nobody wants it; None while somebody does.
         self.unwanted_s: float | None = None
+        #: Nobody will want it again.
+        self.is_called_off = False
         #: When the archive last said anything of it, and how often since then it did not.
         self.answered_s = now_s
         self.unanswered = 0
@@ -140,6 +143,7 @@ class Book:
         """Somebody waits for it, perhaps again: whether it is still ready is asked anew."""
         assert one.state is not State.ENDING, one.story
         one.unwanted_s = one.failure = None
+        one.is_called_off = False
         one.unanswered = 0
         one.answered_s = now_s
         if one.state is State.READY:
@@ -150,6 +154,11 @@ class Book:
         if one.state is not State.GONE and one.unwanted_s is None:
             one.unwanted_s = now_s
             one.story.tell(now_s, "nobody waits for it any more")
+
+    def call_off(self, one: Submission) -> None:
+        """Nobody will want it again; what is just being ordered is ended once it is."""
+        assert one.unwanted_s is not None, one.story
+        one.is_called_off = True
 
     def submitted(self, one: Submission, archive_id: str, now_s: float) -> None:
         """The archive has taken it on."""

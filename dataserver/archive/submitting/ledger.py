@@ -29,8 +29,6 @@ class Ledger:
         self.clock = Clock()
         #: The fetches under way, by LFN.
         self.orders: dict[str, FetchOrder] = {}
-        #: The server is stopping: what is cancelled now will be wanted again.
-        self.is_closing = False
         #: Set when there is something to be polled, or to be cancelled or released.
         self.to_poll = asyncio.Event()
         self.to_end = asyncio.Event()

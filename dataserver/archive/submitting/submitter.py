@@ -107,13 +107,8 @@ class Submitter:
             asyncio.create_task(self._ending.run(), name="releasing in the archive"),
         ]
 
-    def keep_all(self) -> None:
-        """The server is about to stop: what is cancelled now will be wanted again."""
-        self._ledger.is_closing = True
-
     async def close(self) -> None:
         """Ends what is under way; what is on order stays on order."""
-        self.keep_all()
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
@@ -122,6 +117,17 @@ class Submitter:
         await self._submits.stop()
         await finishing
         await self._ledger.close()
+
+    def call_off(self, lfn: str) -> None:
+        """Nobody will want the file again whose fetch was cancelled.
+
+        Without that, it is kept on order for a while: whoever ended the fetch, a stop of the
+        server or silence of the redirector, is likely to be followed by another one.
+        """
+        one = self._book.of_file(lfn)
+        if one is not None and one.unwanted_s is not None:
+            self._book.call_off(one)
+            self._end_if_called_off(one)
 
     def published(self, lfn: str) -> None:
         """The file is safe in the pool: the archive need not keep it ready."""
@@ -162,7 +168,7 @@ class Submitter:
                 async with self._copies:
                     fetched = await self._fetcher.fetch(order)
         except BaseException:
-            self._leave(one)
+            self._book.leave(one, self._now_s())
             raise
         self._book.leave(one, self._now_s())
         if failure is not None:
@@ -182,10 +188,8 @@ class Submitter:
             await self._ledger.turn_of(one).wait()
         return one.failure
 
-    def _leave(self, one: Submission) -> None:
-        """Whoever waited for it does not any more, by no fault of the archive's."""
-        self._book.leave(one, self._now_s())
-        if not self._ledger.is_closing and one.state in {State.WAITING, State.READY}:
+    def _end_if_called_off(self, one: Submission) -> None:
+        if one.is_called_off and one.state in {State.WAITING, State.READY}:
             self._ledger.end(one, "cancelled")
 
     def _now_s(self) -> float:
@@ -206,7 +210,7 @@ class Submitter:
     ) -> list[Exception | None]:
         """Notes and submits what is still wanted; what came of each is its state."""
         wanted = [(one, size) for one, size in batch if one.unwanted_s is None]
-        await self._forget([one for one, _ in batch if one.unwanted_s is not None])
+        await self._forget([one for one, _ in batch if one.is_called_off])
         submissions = [one for one, _ in wanted]
         try:
             await self._ledger.keep(submissions)
@@ -227,10 +231,9 @@ class Submitter:
 
     async def _forget(self, unwanted: Sequence[Submission]) -> None:
         """Drops orders that were cancelled before they were placed."""
-        if not self._ledger.is_closing:
-            for one in unwanted:
-                self._book.forget(one, self._now_s(), "cancelled before it was submitted")
-            await self._ledger.note((), unwanted)
+        for one in unwanted:
+            self._book.forget(one, self._now_s(), "cancelled before it was submitted")
+        await self._ledger.note((), unwanted)
 
     def _enter(self, one: Submission, answer: Answer | None, failure: Failure | None) -> None:
         """What the archive said to an order; who ordered may have left meanwhile."""
@@ -240,8 +243,7 @@ class Submitter:
         assert answer is not None
         self._book.submitted(one, answer.archive_id, self._now_s())
         self._ledger.tell(one, f"submitted as {one.archive_id}")
-        if one.unwanted_s is not None:
-            self._leave(one)
+        self._end_if_called_off(one)
 
 
 def _refusal(answer: Answer) -> Failure | None:

@@ -104,11 +104,18 @@ class Orders(RuleBasedStateMachine):
             self.book.want(one, self.now_s)
             assert one.state is not State.READY, "whether it is still ready is asked anew"
             assert one.failure is None
+            assert not one.is_called_off
 
     @rule(data=st.data())
     def leaves(self, data: st.DataObject) -> None:
         if one := self.some(data, *State):
             self.book.leave(one, self.now_s)
+
+    @rule(data=st.data())
+    def is_called_off(self, data: st.DataObject) -> None:
+        if one := self.some(data, *State):
+            self.book.leave(one, self.now_s)
+            self.book.call_off(one)
 
     @rule(data=st.data(), is_taken=st.booleans())
     def is_submitted(self, data: st.DataObject, is_taken: bool) -> None:
