@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 
     from packhorse.scripts.kinds import Kind
 
+#: The keys of `[mss]` that take commands, and what each is told.
+COMMANDS: Final = (
+    ("stagecmd", "stage", ("{source}", "{target}")),
+    ("statcmd", "stat", ("{source}",)),
+    ("listcmd", "list", ("{source}",)),
+    ("storecmd", "store", ("{source}", "{target}")),
+    ("removecmd", "remove", ("{source}",)),
+)
+INSTEAD: Final = (
+    "# Or have the archive asked for many files at once, and each copied when it is ready:"
+)
 #: The first line of the scripts as they are published.
 ANY_PYTHON: Final = "#!/usr/bin/env python3\n"
 #: Longer first lines are cut off by older kernels.
@@ -81,19 +92,14 @@ def _example(kind: Kind, folder: Path) -> str:
 
 
 def _commands(kind: Kind, folder: Path) -> Iterator[str]:
+    script = str(folder / kind.script)
     for key, action, words in COMMANDS:
-        argv = [str(folder / kind.script), action, *kind.options, *words]
-        yield f"{key} = {json.dumps(argv)}"
-
-
-#: The keys of `[mss]` that take commands, and what each is told.
-COMMANDS: Final = (
-    ("stagecmd", "stage", ("{source}", "{target}")),
-    ("statcmd", "stat", ("{source}",)),
-    ("listcmd", "list", ("{source}",)),
-    ("storecmd", "store", ("{source}", "{target}")),
-    ("removecmd", "remove", ("{source}",)),
-)
+        yield f"{key} = {json.dumps([script, action, *kind.options, *words])}"
+    if kind.takes_orders:
+        yield INSTEAD
+        yield f"# stagecmd = {json.dumps([script, 'stage', '--ready', '{source}', '{target}'])}"
+        for action in ("submit", "poll", "cancel", "release"):
+            yield f"# {action}cmd = {json.dumps([script, action])}"
 
 
 def _differs(path: Path, text: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Final
 from common.errors import NotFound
 
 PUBLISHED: Final = Path(__file__).with_name("published")
-SHARED: Final = "archive_script.py"
+SHARED: Final = ("archive_script.py", "archive_tools.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class Kind:
     archive: str
     #: Options that an example cannot do without.
     options: tuple[str, ...] = ()
+    #: Whether it can also be asked for files in its own time, as submit and poll have it.
+    takes_orders: bool = False
     #: Files besides the script itself and what all scripts share.
     more: tuple[str, ...] = ()
 
@@ -35,7 +37,7 @@ class Kind:
     @property
     def files(self) -> tuple[str, ...]:
         """All that must lie in one directory for the script to run."""
-        return (self.script, *self.more, SHARED)
+        return (self.script, *self.more, *SHARED)
 
 
 KINDS: Final = (
@@ -52,6 +54,7 @@ KINDS: Final = (
         "xrootd_archive.py",
         "the programs xrdcp and xrdfs (Debian: xrootd-client)",
         "root://tape.example.org//store/",
+        takes_orders=True,
     ),
     Kind(
         "s3",
@@ -59,6 +62,7 @@ KINDS: Final = (
         "s3_archive.py",
         "boto3: pip install 'packhorse[s3]'",
         "s3://bucket/store/",
+        takes_orders=True,
     ),
     Kind(
         "tape-rest",
@@ -66,7 +70,8 @@ KINDS: Final = (
         "tape_rest_archive.py",
         "nothing; a token or a certificate where the server wants one",
         "https://webdav.example.org/store/",
-        more=("archive_http.py",),
+        takes_orders=True,
+        more=("archive_http.py", "archive_webdav.py"),
     ),
     Kind(
         "fsspec",

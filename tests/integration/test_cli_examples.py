@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from packhorse.scripts.kinds import PUBLISHED
+from tests.support.archive_scripts import SCRIPTS
 from tests.support.cluster import free_port
 from tests.support.patience import eventually
 
@@ -58,6 +60,8 @@ def _table(text: str, folder: Path, number: int, ports: dict[str, int]) -> str:
         "'/archive/", f"'{folder}/archive/"
     )
     text = text.replace('"/var/lib/packhorse', f'"{folder}/state')
+    text = text.replace("/usr/local/libexec/oss-stage.sh", f"{SCRIPTS}/oss-stage.sh")
+    text = text.replace("/usr/local/libexec/packhorse/mounted", f"{PUBLISHED}/mounted")
     text = text.replace("/usr/local/libexec/packhorse", str(EXAMPLES / "scripts"))
     return text.replace('"/data/', f'"{folder}/data{number}/')
 

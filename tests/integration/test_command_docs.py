@@ -28,13 +28,13 @@ from dataserver.archive.answers import understand_file, understand_listing
 from dataserver.archive.batch_lines import Said, file_line, understand
 from dataserver.archive.submitting.words import Answer, many_answers
 from dataserver.checksum import Checksum
+from packhorse.scripts import find_kind
 from tests.support.waiting import becomes_true
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PAGE = Path(__file__).parents[2] / "docs" / "stage-command.md"
-SCRIPTS = Path(__file__).parents[2] / "examples" / "scripts"
 
 # Behaves as xrdcp does towards a script: copies, or fails with one line and code 54.
 FAKE_XRDCP = """#!/bin/sh
@@ -303,7 +303,7 @@ def test_the_lines_of_a_listcmd_are_understood_as_the_page_says() -> None:
     ]
 
 
-async def test_the_example_scripts_ask_a_file_system(tmp_path: Path) -> None:
+async def test_the_ready_made_script_asks_a_file_system(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     archive = archive_with_scripts(store)
     file, directory, none = await archive.examine(["/store/a", "/store/run 7", "/store/none"])
@@ -314,7 +314,7 @@ async def test_the_example_scripts_ask_a_file_system(tmp_path: Path) -> None:
     assert (none.presence, none.is_directory) == (Presence.NOT_THERE, False)
 
 
-async def test_the_example_scripts_list_a_file_system(tmp_path: Path) -> None:
+async def test_the_ready_made_script_lists_a_file_system(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     archive = archive_with_scripts(store)
     found = await archive.list_directory("/store")
@@ -340,12 +340,13 @@ def make_store(tmp_path: Path) -> Path:
 
 
 def archive_with_scripts(store: Path) -> Archive:
+    script = find_kind("mounted").path
     return archive_of(
         store,
         {
             "stagecmd": ["cp", "{source}", "{target}"],
-            "statcmd": [sys.executable, str(SCRIPTS / "stat.py"), "{source}"],
-            "listcmd": [sys.executable, str(SCRIPTS / "list.py"), "{source}"],
+            "statcmd": [sys.executable, str(script), "stat", "{source}"],
+            "listcmd": [sys.executable, str(script), "list", "{source}"],
         },
     )
 

@@ -170,6 +170,14 @@ class TapeRestServer:
             state = self.dialect.cancelled
         return {"state": state, "startedAt": 1, **({"error": error} if error else {})}
 
+    def cancel(self, name: str, content: Any) -> tuple[int, dict[str, str], Any]:
+        """POST stage/ID/cancel; what is not in the request cancels nothing."""
+        if name not in self.requests:
+            return 404, {}, {"status": 404, "title": "Not found"}
+        if not set(content["paths"]) <= set(self.requests[name].paths):
+            return 400, {}, {"status": 400, "title": "File missing from stage request"}
+        return self.dialect.done, {}, None
+
     def delete(self, name: str) -> tuple[int, dict[str, str], Any]:
         """DELETE stage/ID."""
         known = self.requests.pop(name, None)
@@ -246,9 +254,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _api(self, path: str, content: Any) -> tuple[int, dict[str, str], Any]:
         storage = self.storage
-        what, _, name = path.partition("/")
-        name = urllib.parse.unquote(name)
+        what, _, rest = path.partition("/")
+        quoted, _, verb = rest.partition("/")
+        name = urllib.parse.unquote(quoted)
         match self.command, what:
+            case "POST", "stage" if verb == "cancel":
+                return storage.cancel(name, content)
             case "POST", "stage":
                 return storage.stage(content)
             case "GET", "stage":

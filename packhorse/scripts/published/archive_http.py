@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from archive_script import BLOCK_BYTES, Exit, Failed, split_url, wait
+from archive_tools import BLOCK_BYTES, Exit, Failed, split_url, wait
 
 if TYPE_CHECKING:
     import argparse

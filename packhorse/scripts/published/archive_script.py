@@ -7,6 +7,9 @@ A script is called `SCRIPT ACTION [OPTIONS] WORDS`:
     list NAME            prints the entries of a directory, a line of JSON each
     store PATH NAME      copies a file into the archive, and looks whether it is whole there
     remove NAME          deletes a file from the archive; none is as good
+    submit, poll,        orders files from an archive that makes them ready in its own time,
+    cancel, release      asks about orders, ends them, or gives the files back: told of in lines
+                         of JSON on its standard input, answered in such lines
     check [NAME]         tells whether what the script needs is there, and a file if one is named
 
 It needs Python alone, no installation of Packhorse. What it promises is written down in
@@ -16,70 +19,20 @@ Packhorse's docs/stage-command.md.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import errno
-import hashlib
-import importlib
 import json
-import os
-import shutil
 import signal
 import sys
-import time
-import zlib
 from abc import ABC, abstractmethod
-from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from archive_tools import Exit, Failed, checksum, incoming, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Sequence
 
-    #: What a `stat` or a line of a `list` says: size, mtime, type, checksum, name.
-    Answer = dict[str, Any]
-
-BLOCK_BYTES: Final = 1 << 20
-FIRST_PAUSE_S: Final = 1.0
-#: Begins the names of files that are not whole yet.
-PART_PREFIX: Final = ".packhorse-"
-
-
-class Exit(IntEnum):
-    """How a script ends; the codes of sysexits.h, as docs/stage-command.md reads them."""
-
-    USAGE = 64
-    DAMAGED = 65
-    NOT_FOUND = 66
-    UNAVAILABLE = 69
-    NO_SPACE = 73
-    LATER = 75
-    NOT_PERMITTED = 77
-    SET_UP_WRONGLY = 78
-
-
-class Failed(Exception):
-    """The script cannot do what it was asked; `reason` is one line for whoever waits."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-
-
-_CODES: Final = {
-    errno.ENOENT: Exit.NOT_FOUND,
-    errno.ENOTDIR: Exit.NOT_FOUND,
-    errno.EACCES: Exit.NOT_PERMITTED,
-    errno.EPERM: Exit.NOT_PERMITTED,
-    errno.ELOOP: Exit.NOT_PERMITTED,
-    errno.ENAMETOOLONG: Exit.NOT_PERMITTED,
-    errno.ENOSPC: Exit.NO_SPACE,
-    errno.EDQUOT: Exit.NO_SPACE,
-}
-
-
-def of_archive(error: OSError, name: str) -> Failed:
-    """An error of the operating system about a file of the archive."""
-    return Failed(_CODES.get(error.errno or 0, Exit.LATER), f"{name}: {error.strerror or error}")
+    from archive_tools import Answer
 
 
 class Archive(ABC):
@@ -116,6 +69,32 @@ class Archive(ABC):
     @abstractmethod
     def remove(self, name: str) -> None:
         """Deletes a file. Raises Failed with NOT_FOUND if there is none."""
+
+
+class OrderingArchive(Archive):
+    """An archive that can be asked for many files, and told of them later."""
+
+    @staticmethod
+    def add_options(parser: argparse.ArgumentParser) -> None:
+        """Every such script stages by itself as well, and waits; or leaves that to orders."""
+        parser.add_argument("--ready", action="store_true", help="a stage copies, and no more")
+        parser.add_argument("--poll", type=float, default=60.0, help="seconds, at the most")
+
+    @abstractmethod
+    def submit(self, files: Sequence[Answer]) -> Iterable[Answer]:
+        """Orders files, each with `key` and `source`; an answer has `key` and `id`."""
+
+    @abstractmethod
+    def poll(self, orders: Sequence[Answer]) -> Iterable[Answer]:
+        """How orders stand, each with `key`, `id`, and `source`; an answer has a `state`."""
+
+    @abstractmethod
+    def cancel(self, orders: Sequence[Answer]) -> None:
+        """Ends orders that nobody wants any more."""
+
+    @abstractmethod
+    def release(self, orders: Sequence[Answer]) -> None:
+        """Gives files back that were ready and are not needed any more."""
 
 
 # --- the actions --------------------------------------------------------------------
@@ -169,12 +148,47 @@ def _check(archive: Archive, name: str = "") -> None:
         say(archive.stat(name))
 
 
+def _submit(archive: Archive) -> None:
+    for answer in _ordering(archive).submit(_read()):
+        say(answer)
+
+
+def _poll(archive: Archive) -> None:
+    for answer in _ordering(archive).poll(_read()):
+        say(answer)
+
+
+def _cancel(archive: Archive) -> None:
+    _ordering(archive).cancel(_read())
+
+
+def _release(archive: Archive) -> None:
+    _ordering(archive).release(_read())
+
+
+def _ordering(archive: Archive) -> OrderingArchive:
+    if not isinstance(archive, OrderingArchive):
+        raise Failed(Exit.USAGE, f"{type(archive).__name__} takes no orders")
+    return archive
+
+
+def _read() -> list[Answer]:
+    try:
+        return [json.loads(line) for line in sys.stdin if line.strip()]
+    except ValueError as error:
+        raise Failed(Exit.USAGE, f"the standard input is not lines of JSON: {error}") from error
+
+
 _ACTIONS: Final[dict[str, tuple[Callable[..., None], tuple[int, ...], str]]] = {
     "stage": (_stage, (2,), "NAME TARGET"),
     "stat": (_stat, (1,), "NAME"),
     "list": (_list, (1,), "NAME"),
     "store": (_store, (2,), "PATH NAME"),
     "remove": (_remove, (1,), "NAME"),
+    "submit": (_submit, (0,), "< FILES"),
+    "poll": (_poll, (0,), "< ORDERS"),
+    "cancel": (_cancel, (0,), "< ORDERS"),
+    "release": (_release, (0,), "< ORDERS"),
     "check": (_check, (0, 1), "[NAME]"),
 }
 
@@ -221,105 +235,3 @@ def _terminated(*_: object) -> None:
     # A second one must not interrupt the cleaning up.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(128 + signal.SIGTERM)
-
-
-# --- what scripts are made of ---------------------------------------------------------
-
-
-def say(answer: Answer) -> None:
-    """Prints a line of JSON; what is not known is left out."""
-    print(json.dumps({key: value for key, value in answer.items() if value is not None}))
-
-
-@contextlib.contextmanager
-def incoming(target: str) -> Iterator[str]:
-    """A new file beside `target`, which becomes it at the end and is deleted on failure."""
-    part = part_of(target)
-    try:
-        Path(part).write_bytes(b"")
-    except OSError as error:
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        reason = f"cannot write {part}: {error.strerror}"
-        raise Failed(Exit.NO_SPACE if full else Exit.LATER, reason) from error
-    try:
-        yield part
-        Path(part).replace(target)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
-
-
-def part_of(path: str) -> str:
-    """Where a file is written before it is whole: beside it, under a name that is never too long.
-
-    The same each time on a host, so that what a killed run left behind is written over.
-    """
-    name = hashlib.sha256(f"{os.uname().nodename}:{path}".encode(errors="surrogateescape"))
-    return str(Path(path).with_name(f"{PART_PREFIX}{name.hexdigest()[:20]}.part"))
-
-
-def pauses(part: str, longest_s: float) -> Iterator[None]:
-    """Waits between two looks at the archive, ever longer, and shows that it is alive.
-
-    Packhorse kills a command in whose directory nothing has changed for a while.
-    """
-    pause_s = min(FIRST_PAUSE_S, longest_s)
-    while True:
-        yield
-        wait(part, pause_s)
-        pause_s = min(2 * pause_s, longest_s)
-
-
-def wait(part: str, pause_s: float) -> None:
-    """Waits, and touches `part` all the while."""
-    end_s = time.monotonic() + pause_s
-    while (left_s := end_s - time.monotonic()) > 0:
-        if part:
-            os.utime(part)
-        time.sleep(min(left_s, 30.0))
-
-
-def library(name: str, install: str) -> Any:
-    """A library that the script needs besides Python, or Failed, which says how to get it."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        reason = f"{sys.executable} has no {name}: pip install '{install}' ({error})"
-        raise Failed(Exit.SET_UP_WRONGLY, reason) from error
-
-
-def program(name: str, package: str) -> str:
-    """Where a program is, or Failed, which says what it comes with."""
-    found = shutil.which(name)
-    if found is None:
-        raise Failed(Exit.SET_UP_WRONGLY, f"there is no {name} in PATH; it comes with {package}")
-    return found
-
-
-def split_url(name: str, *schemes: str) -> tuple[str, str, str]:
-    """Scheme, host, and path of a file's URL. What follows the host is taken as it is.
-
-    A question mark or a percent sign is a part of the file's name, like any other character.
-    """
-    scheme, separator, rest = name.partition("://")
-    host, _, path = rest.partition("/")
-    if not separator or scheme not in schemes or not host:
-        known = " or ".join(f"{known}://" for known in schemes)
-        raise Failed(Exit.SET_UP_WRONGLY, f"{name} does not begin with {known} and a host")
-    return scheme, host, "/" + path
-
-
-def checksum(algorithm: str, path: str) -> str:
-    """`"adler32:07a6c902"` of a file; adler32 or md5."""
-    with Path(path).open("rb") as file:
-        if algorithm == "md5":
-            return f"md5:{hashlib.file_digest(file, _md5).hexdigest()}"
-        value = 1
-        while block := file.read(BLOCK_BYTES):
-            value = zlib.adler32(block, value)
-    return f"adler32:{value:08x}"
-
-
-def _md5() -> Any:
-    """Not for secrets: hosts that forbid md5 there allow it here."""
-    return hashlib.md5(usedforsecurity=False)

@@ -19,13 +19,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from archive_script import PART_PREFIX, Archive, Exit, Failed, main, of_archive, part_of, program
+from archive_script import Archive, main
+from archive_tools import PART_PREFIX, Exit, Failed, of_archive, part_of, program
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from archive_script import Answer
+    from archive_tools import Answer
 
 
 class DcacheArchive(Archive):

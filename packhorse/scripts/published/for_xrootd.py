@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 
-from archive_script import Exit, part_of
+from archive_tools import Exit, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

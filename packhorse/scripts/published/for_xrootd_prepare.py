@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import for_xrootd
-from archive_script import Exit
+from archive_tools import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

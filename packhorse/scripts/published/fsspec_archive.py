@@ -12,13 +12,14 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from archive_script import Archive, Exit, Failed, library, main, of_archive
+from archive_script import Archive, main
+from archive_tools import Exit, Failed, library, of_archive
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from archive_script import Answer
+    from archive_tools import Answer
 
 
 class FsspecArchive(Archive):

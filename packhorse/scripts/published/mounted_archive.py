@@ -13,12 +13,13 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from archive_script import PART_PREFIX, Archive, Exit, Failed, main, of_archive, part_of
+from archive_script import Archive, main
+from archive_tools import PART_PREFIX, Exit, Failed, of_archive, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from archive_script import Answer
+    from archive_tools import Answer
 
 SLICE_BYTES: Final = 8 << 20
 

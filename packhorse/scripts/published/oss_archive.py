@@ -15,17 +15,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from archive_script import Archive, Exit, Failed, main, of_archive, program
+from archive_script import Archive, main
+from archive_tools import AT_A_TIME, Exit, Failed, of_archive, program
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from archive_script import Answer
+    from archive_tools import Answer
 
 #: The time of a `.fail` file that says "no such file".
 NO_SUCH_FILE_S: Final = 2
-AT_A_TIME: Final = 8
 
 
 class OssArchive(Archive):

@@ -13,13 +13,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from archive_script import Archive, Exit, Failed, library, main, pauses, split_url
+from archive_script import OrderingArchive, main
+from archive_tools import Exit, Failed, each, library, pauses, split_url
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from archive_script import Answer
+    from archive_tools import Answer
 
 #: Objects of these classes, or in these tiers of INTELLIGENT_TIERING, cannot be read at once.
 COLD: Final = {"GLACIER", "DEEP_ARCHIVE", "ARCHIVE_ACCESS", "DEEP_ARCHIVE_ACCESS"}
@@ -35,12 +36,13 @@ _NOT_PERMITTED: Final = {
 _MD5_DIGITS: Final = 32
 
 
-class S3Archive(Archive):
+class S3Archive(OrderingArchive):
     """Copies objects from and to S3, and restores them from Glacier."""
 
     @staticmethod
     def add_options(parser: argparse.ArgumentParser) -> None:
         """Where the objects are, and how they are restored and stored."""
+        OrderingArchive.add_options(parser)
         parser.add_argument("--endpoint", metavar="URL", help="of an S3 server that is not AWS's")
         parser.add_argument("--profile", metavar="NAME", help="of ~/.aws/credentials")
         parser.add_argument("--region", metavar="NAME")
@@ -49,7 +51,6 @@ class S3Archive(Archive):
         parser.add_argument(
             "--tier-fallback", action="store_true", help="Standard where Expedited has no capacity"
         )
-        parser.add_argument("--poll", type=float, default=300.0, help="seconds, at the most")
         parser.add_argument("--storage-class", metavar="NAME", help="of what is stored")
 
     def needs(self) -> None:
@@ -60,7 +61,7 @@ class S3Archive(Archive):
         """Restores the object if it is cold, and waits for that."""
         bucket, key = _bucket_and_key(name)
         head = self._head(name)
-        if _is_cold(head):
+        if _is_cold(head) and not self.options.ready:
             self._restore(name)
             head = self._until_restored(name, part)
         with self._errors(name):
@@ -104,7 +105,32 @@ class S3Archive(Archive):
         with self._errors(name):
             self._client.delete_object(Bucket=bucket, Key=key)
 
+    def submit(self, files: Sequence[Answer]) -> Iterator[Answer]:
+        """S3 has no names for orders: an object is restored or not."""
+        return each(files, self._order)
+
+    def poll(self, orders: Sequence[Answer]) -> Iterator[Answer]:
+        """A file that is not restored any more was ready once, or ordered in vain."""
+        return each(orders, self._standing)
+
+    def cancel(self, orders: Sequence[Answer]) -> None:
+        """S3 cannot be told: a restored copy goes after its days."""
+
+    release = cancel
+
     # --- Glacier --------------------------------------------------------------------
+
+    def _order(self, file: Answer) -> Answer:
+        if _is_cold(self._head(file["source"])):
+            self._restore(file["source"])
+        return {"id": file["source"]}
+
+    def _standing(self, order: Answer) -> Answer:
+        head = self._head(order["source"])
+        if not _is_cold(head):
+            return {"state": "ready"}
+        is_asked_for = "Restore" in head or "ArchiveStatus" in head
+        return {"state": "waiting" if is_asked_for else "unknown"}
 
     def _restore(self, name: str) -> None:
         """Asks for a copy that can be read; that somebody has asked already is as good."""

@@ -9,90 +9,121 @@ all of them are understood.
 from __future__ import annotations
 
 import contextlib
-import email.utils
+import http.client
 import re
 import urllib.parse
-import xml.etree.ElementTree as ET
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import archive_http
 from archive_http import Http, encoded
-from archive_script import Archive, Exit, Failed, main, pauses, split_url
+from archive_script import OrderingArchive, main
+from archive_tools import Exit, Failed, pauses, refusal, split_url
+from archive_webdav import Webdav, same_path
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from archive_http import Reply
-    from archive_script import Answer
+    from archive_tools import Answer
 
 DISCOVERY: Final = "/.well-known/wlcg-tape-rest-api"
 #: The versions that this script speaks, the best one first.
 VERSIONS: Final = ("v1", "v0")
 ON_TAPE: Final = {"TAPE", "DISK_AND_TAPE"}
-PROPERTIES: Final = (
-    '<?xml version="1.0"?><propfind xmlns="DAV:"><prop>'
-    "<resourcetype/><getcontentlength/><getlastmodified/></prop></propfind>"
-)
 
 
-class TapeRestArchive(Archive):
+class TapeRestArchive(OrderingArchive):
     """Brings files online by the WLCG Tape REST API, and copies them by HTTPS."""
 
     @staticmethod
     def add_options(parser: argparse.ArgumentParser) -> None:
         """Where the API is, and what it is told."""
+        OrderingArchive.add_options(parser)
         archive_http.add_options(parser)
         parser.add_argument("--api", metavar="URL", help="of the API, instead of asking the host")
         parser.add_argument("--lifetime", metavar="DURATION", help="on disk, such as PT8H")
         parser.add_argument("--metadata", action="append", default=[], metavar="KEY=VALUE")
-        parser.add_argument("--poll", type=float, default=60.0, help="seconds, at the most")
         parser.add_argument(
             "--until-on-tape", action="store_true", help="a store ends when tape has the file"
         )
 
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__(options)
-        self._endpoint: tuple[str, str] | None = None
+        self._apis: dict[str, tuple[str, str]] = {}
 
     def stage(self, name: str, part: str) -> int | None:
         """Stages, polls, copies, releases."""
+        if self.options.ready:
+            return self._http.download(encoded(name), part)
         with self._online(name, part):
             return self._http.download(encoded(name), part)
 
-    def stat(self, name: str) -> Answer:
-        """Size and time; the adler32 sum if the server knows it."""
-        _, answer = self._properties(name, depth=0)[0]
-        if "size" in answer:
-            head = self._http.ask("HEAD", encoded(name), headers={"Want-Digest": "adler32"})
-            said = re.search(r"adler32=([0-9a-fA-F]{8})\b", head.headers.get("Digest", ""))
-            answer["checksum"] = f"adler32:{said[1].lower()}" if said else None
-        return answer
-
-    def entries(self, name: str) -> Iterator[Answer]:
-        """The entries of a collection."""
-        found = self._properties(name, depth=1)
-        own = urllib.parse.urlsplit(encoded(name)).path
-        if not any(_same(path, own) and "type" in answer for path, answer in found):
-            raise Failed(Exit.NOT_FOUND, f"{name} is not a directory")
-        for path, answer in found:
-            if not _same(path, own):
-                last = path.rstrip("/").rpartition("/")[2]
-                yield {"name": urllib.parse.unquote(last, errors="surrogateescape"), **answer}
-
     def store(self, path: str, name: str) -> None:
         """Puts the file, and waits for tape if that is wanted."""
-        self._make_directories(name)
-        self._http.upload(path, encoded(name))
+        self._dav.store(path, name)
         if self.options.until_on_tape:
             self._until_on_tape(name)
 
+    def stat(self, name: str) -> Answer:
+        """Size, time, and sum."""
+        return self._dav.stat(name)
+
+    def entries(self, name: str) -> Iterator[Answer]:
+        """The entries of a collection."""
+        return self._dav.entries(name)
+
     def remove(self, name: str) -> None:
         """Deletes the file."""
-        reply = self._http.ask("DELETE", encoded(name))
-        if not reply.is_fine:
-            raise reply.failed(name)
+        self._dav.remove(name)
+
+    # --- orders ------------------------------------------------------------------------
+
+    def submit(self, files: Sequence[Answer]) -> Iterator[Answer]:
+        """One request for all files of a host, so that it can choose their order."""
+        for of_host in _by(lambda file: _door(file["source"]), files):
+            try:
+                request = self._submit([file["source"] for file in of_host])
+            except Failed as failed:
+                yield from (refusal(file, failed) for file in of_host)
+            else:
+                yield from ({"key": file["key"], "id": request} for file in of_host)
+
+    def poll(self, orders: Sequence[Answer]) -> Iterator[Answer]:
+        """Asks once for every request, whatever the number of its files."""
+        for of_request in _by(lambda order: order["id"], orders):
+            reply = self._http.ask("GET", of_request[0]["id"])
+            if reply.status == http.client.NOT_FOUND:
+                yield from ({"key": order["key"], "state": "unknown"} for order in of_request)
+                continue
+            if not reply.is_fine:
+                raise reply.failed(of_request[0]["id"])
+            answer = reply.json()
+            for order in of_request:
+                yield {"key": order["key"], **self._told(order, answer)}
+
+    def cancel(self, orders: Sequence[Answer]) -> None:
+        """The other files of the same requests go on."""
+        for of_request in _by(lambda order: order["id"], orders):
+            paths = [_path(order["source"]) for order in of_request]
+            reply = self._http.ask("POST", f"{of_request[0]['id']}/cancel", {"paths": paths})
+            _expect(reply, of_request[0]["id"])
+
+    def release(self, orders: Sequence[Answer]) -> None:
+        """Lets the disk copies go."""
+        for of_request in _by(lambda order: order["id"], orders):
+            self._release([order["source"] for order in of_request], of_request[0]["id"])
+
+    def _told(self, order: Answer, answer: object) -> Answer:
+        """What the answer to a poll says of one of its files."""
+        name = order["source"]
+        file = _about(_path(name), answer)
+        try:
+            is_online = file is not None and self._is_online(name, _path(name), file)
+        except Failed as failed:
+            return refusal(order, failed)
+        return {"state": "ready" if is_online else "waiting"}
 
     # --- the Tape REST API -------------------------------------------------------------
 
@@ -100,7 +131,7 @@ class TapeRestArchive(Archive):
     def _online(self, name: str, part: str) -> Iterator[None]:
         """The file is on disk while the block lasts; nothing stays requested after it."""
         path = _path(name)
-        request = self._submit(name, path, part)
+        request = self._submit([name], part)
         try:
             self._until_online(name, path, request, part)
         except BaseException:
@@ -110,17 +141,21 @@ class TapeRestArchive(Archive):
         try:
             yield
         finally:
-            self._release(name, path, request)
+            # A copy that was made is not lost for a release that fails.
+            with contextlib.suppress(Failed):
+                self._release([name], request)
 
-    def _submit(self, name: str, path: str, part: str) -> str:
-        """Makes a request, and returns its URL."""
+    def _submit(self, names: Sequence[str], part: str = "") -> str:
+        """Makes a request for files of one host, and returns its URL."""
+        name = names[0]
         api, site = self._api(name)
-        file: dict[str, Any] = {"path": path}
+        more: dict[str, Any] = {}
         if self.options.lifetime:
-            file["diskLifetime"] = self.options.lifetime
+            more["diskLifetime"] = self.options.lifetime
         if self.options.metadata:
-            file["targetedMetadata"] = {site: dict(map(_key_value, self.options.metadata))}
-        reply = self._http.ask("POST", f"{api}/stage", {"files": [file]}, waiting=part)
+            more["targetedMetadata"] = {site: dict(map(_key_value, self.options.metadata))}
+        files = [{"path": _path(one), **more} for one in names]
+        reply = self._http.ask("POST", f"{api}/stage", {"files": files}, waiting=part)
         if not reply.is_fine:
             raise reply.failed(name)
         answer = reply.json()
@@ -133,7 +168,7 @@ class TapeRestArchive(Archive):
     def _until_online(self, name: str, path: str, request: str, part: str) -> None:
         for _ in pauses(part, self.options.poll):
             reply = self._http.ask("GET", request, waiting=part)
-            if reply.status == 404:
+            if reply.status == http.client.NOT_FOUND:
                 raise Failed(Exit.LATER, f"{name}: its stage request was forgotten")
             if not reply.is_fine:
                 raise reply.failed(name)
@@ -153,17 +188,17 @@ class TapeRestArchive(Archive):
 
     def _why_not(self, name: str, path: str, said: str) -> Failed:
         """Whether it is the file's own fault that it could not be staged."""
-        if self._http.ask("HEAD", encoded(name)).status == 404:
+        if self._http.ask("HEAD", encoded(name)).status == http.client.NOT_FOUND:
             return Failed(Exit.NOT_FOUND, f"{name}: {said}")
         lost = self._locality(name, path) == "LOST"
         return Failed(Exit.DAMAGED if lost else Exit.LATER, f"{name}: {said}")
 
-    def _release(self, name: str, path: str, request: str) -> None:
-        """Lets the disk copy go; a copy that was made is not lost for a release that fails."""
-        api, _ = self._api(name)
+    def _release(self, names: Sequence[str], request: str) -> None:
+        """Lets the disk copies of a request's files go; one that is not known any more is fine."""
+        api, _ = self._api(names[0])
         request_id = request.rpartition("/")[2]
-        with contextlib.suppress(Failed):
-            self._http.ask("POST", f"{api}/release/{request_id}", {"paths": [path]})
+        paths = [_path(name) for name in names]
+        _expect(self._http.ask("POST", f"{api}/release/{request_id}", {"paths": paths}), request)
 
     def _until_on_tape(self, name: str) -> None:
         for _ in pauses("", self.options.poll):
@@ -179,50 +214,41 @@ class TapeRestArchive(Archive):
 
     def _api(self, name: str) -> tuple[str, str]:
         """The address of the API, and the name of its site."""
-        if self._endpoint is None and self.options.api:
-            self._endpoint = (self.options.api.rstrip("/"), "default")
-        elif self._endpoint is None:
-            scheme, host, _ = split_url(encoded(name), "https", "http")
-            url = f"{scheme}://{host}{DISCOVERY}"
-            self._endpoint = _best_endpoint(url, self._http.ask("GET", url))
-        return self._endpoint
-
-    # --- WebDAV ------------------------------------------------------------------------
-
-    def _properties(self, name: str, depth: int) -> list[tuple[str, Answer]]:
-        """The paths of a file, or of a directory and its entries, and what is known of them."""
-        reply = self._http.ask(
-            "PROPFIND",
-            encoded(name),
-            PROPERTIES.encode(),
-            headers={"Depth": str(depth), "Content-Type": "application/xml"},
-        )
-        if not reply.is_fine:
-            raise reply.failed(name)
-        try:
-            # Entities cannot make expat grow without end since 2.4.1.
-            answers = ET.fromstring(reply.body).iter("{DAV:}response")  # noqa: S314
-            found = [(_href(one), _described(one)) for one in answers]
-        except (ET.ParseError, ValueError, TypeError) as error:
-            raise Failed(Exit.LATER, f"{name}: no answer of WebDAV: {error}") from error
-        if not found:
-            raise Failed(Exit.LATER, f"{name}: no answer of WebDAV")
-        return found
-
-    def _make_directories(self, name: str) -> None:
-        """The directories above a file; servers differ in whether they make them."""
-        directory = name.rpartition("/")[0]
-        if directory.endswith(("/", ":")) or directory.count("/") < 3:
-            return
-        made = self._http.ask("MKCOL", encoded(directory) + "/")
-        # A parent is missing. What else may be wrong shows at once.
-        if made.status in {404, 409}:
-            self._make_directories(directory)
-            self._http.ask("MKCOL", encoded(directory) + "/")
+        if self.options.api:
+            return self.options.api.rstrip("/"), "default"
+        door = _door(name)
+        if door not in self._apis:
+            url = door + DISCOVERY
+            self._apis[door] = _best_endpoint(url, self._http.ask("GET", url))
+        return self._apis[door]
 
     @cached_property
     def _http(self) -> Http:
         return Http(self.options)
+
+    @cached_property
+    def _dav(self) -> Webdav:
+        return Webdav(self._http)
+
+
+def _expect(reply: Reply, request: str) -> None:
+    """Raises Failed for a refusal, but not of what has been forgotten."""
+    if not reply.is_fine and reply.status != http.client.NOT_FOUND:
+        raise reply.failed(request)
+
+
+def _by(key: Callable[[Answer], str], files: Sequence[Answer]) -> Iterable[Sequence[Answer]]:
+    """Files that have the same key, together."""
+    groups: dict[str, list[Answer]] = {}
+    for file in files:
+        groups.setdefault(key(file), []).append(file)
+    return groups.values()
+
+
+def _door(name: str) -> str:
+    """Scheme and host of a file's URL."""
+    scheme, host, _ = split_url(encoded(name), "https", "http")
+    return f"{scheme}://{host}"
 
 
 def _path(name: str) -> str:
@@ -234,15 +260,9 @@ def _about(path: str, answer: object) -> dict[str, Any] | None:
     """What an answer says of one file; servers may answer a part of what they were asked."""
     files = answer.get("files") if isinstance(answer, dict) else answer
     for file in files if isinstance(files, list) else ():
-        if isinstance(file, dict) and _same(str(file.get("path", "")), path):
+        if isinstance(file, dict) and same_path(str(file.get("path", "")), path):
             return file
     return None
-
-
-def _same(path: str, other: str) -> bool:
-    """Whether two paths are the same but for slashes."""
-    one, two = (re.sub("/+", "/", written).rstrip("/") for written in (path, other))
-    return one == two
 
 
 def _best_endpoint(url: str, reply: Reply) -> tuple[str, str]:
@@ -265,24 +285,6 @@ def _major(version: object) -> str:
     """`"v1"` of v1, V1.2, or 1."""
     found = re.match(r"[vV]?(\d+)", str(version))
     return f"v{found[1]}" if found else ""
-
-
-def _href(response: ET.Element) -> str:
-    """The path of an entry, encoded; some servers give whole URLs."""
-    return urllib.parse.urlsplit(response.findtext("{DAV:}href", "").strip()).path
-
-
-def _described(response: ET.Element) -> Answer:
-    found: dict[str, Any] = {}
-    size = response.findtext(".//{DAV:}getcontentlength")
-    modified = response.findtext(".//{DAV:}getlastmodified")
-    if modified:
-        found["mtime"] = email.utils.parsedate_to_datetime(modified).timestamp()
-    if response.find(".//{DAV:}resourcetype/{DAV:}collection") is not None:
-        found["type"] = "dir"
-    elif size:
-        found["size"] = int(size)
-    return found
 
 
 def _key_value(written: str) -> tuple[str, str]:

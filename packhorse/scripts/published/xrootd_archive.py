@@ -16,13 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from archive_script import Archive, Exit, Failed, main, pauses, program, split_url
+from archive_script import OrderingArchive, main
+from archive_tools import Exit, Failed, each, pauses, program, split_url
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from archive_script import Answer
+    from archive_tools import Answer
 
 PACKAGE: Final = "XRootD's clients (xrootd-client)"
 #: A server that is down is given up within two minutes, not the usual eight.
@@ -41,16 +42,15 @@ _ENTRY: Final = re.compile(
 )
 
 
-class XrootdArchive(Archive):
+class XrootdArchive(OrderingArchive):
     """Copies files from and to XRootD servers with xrdcp, and has them staged before."""
 
     @staticmethod
     def add_options(parser: argparse.ArgumentParser) -> None:
         """What servers are asked to do besides."""
-        parser.add_argument("--no-prepare", action="store_true", help="copy at once")
+        OrderingArchive.add_options(parser)
         parser.add_argument("--evict", action="store_true", help="from the server's disk, at last")
         parser.add_argument("--checksum", action="store_true", help="ask for it with the size")
-        parser.add_argument("--poll", type=float, default=60.0, help="seconds, at the most")
 
     def needs(self) -> None:
         """Both programs."""
@@ -59,7 +59,7 @@ class XrootdArchive(Archive):
 
     def stage(self, name: str, part: str) -> None:
         """xrdcp compares the sizes itself."""
-        if not self.options.no_prepare:
+        if not self.options.ready:
             self._bring_online(name, part)
         _run(["xrdcp", "--nopbar", "--force", _checked(name), part], name, waiting=part)
         if self.options.evict:
@@ -99,12 +99,37 @@ class XrootdArchive(Archive):
         """Deletes the file."""
         self._ask(name, "rm")
 
+    def submit(self, files: Sequence[Answer]) -> Iterator[Answer]:
+        """One request for each file: a server can cancel requests only as a whole."""
+        return each(files, lambda file: {"id": self._prepare(file["source"])})
+
+    def poll(self, orders: Sequence[Answer]) -> Iterator[Answer]:
+        """A file is ready if the server says so, or has nothing to say."""
+
+        def standing(order: Answer) -> Answer:
+            is_ready = self._may_copy(order["source"], order["id"])
+            return {"state": "ready" if is_ready else "waiting"}
+
+        return each(orders, standing)
+
+    def cancel(self, orders: Sequence[Answer]) -> None:
+        """A server that has forgotten a request is as good."""
+        for order in orders:
+            with contextlib.suppress(Failed):
+                self._abort(order["source"], order["id"])
+
+    def release(self, orders: Sequence[Answer]) -> None:
+        """Lets the copy on the server's disk go."""
+        for order in orders:
+            with contextlib.suppress(Failed):
+                self._ask(order["source"], "prepare", "-e")
+
     # --- inside ---------------------------------------------------------------------
 
     def _bring_online(self, name: str, part: str) -> None:
         """Asks for the file, and waits as long as the server says that it is not there yet."""
         try:
-            request = self._ask(name, "prepare", "-s").strip()
+            request = self._prepare(name)
         except Failed:
             # One that knows no prepare may have the file all the same: xrdcp will see.
             return
@@ -114,8 +139,14 @@ class XrootdArchive(Archive):
                     return
         except BaseException:
             with contextlib.suppress(Failed):
-                _run(["xrdfs", _host(name), "prepare", "-a", request], name)
+                self._abort(name, request)
             raise
+
+    def _prepare(self, name: str) -> str:
+        return self._ask(name, "prepare", "-s").strip()
+
+    def _abort(self, name: str, request: str) -> None:
+        _run(["xrdfs", _host(name), "prepare", "-a", request], name)
 
     def _may_copy(self, name: str, request: str) -> bool:
         """Whether the file is online, or there is nobody who could tell."""

@@ -119,7 +119,7 @@ esac
 def test_no_xrootd_server_is_told_as_unavailable(tmp_path: Path) -> None:
     env = {"XRD_CONNECTIONRETRY": "1", "XRD_CONNECTIONWINDOW": "1"}
     target = str(tmp_path / "a")
-    done = run_script("xrootd", "stage", "--no-prepare", "root://127.0.0.1:1//a", target, env=env)
+    done = run_script("xrootd", "stage", "--ready", "root://127.0.0.1:1//a", target, env=env)
     assert (done.returncode, "127.0.0.1:1" in done.stderr) == (UNAVAILABLE, True)
 
 

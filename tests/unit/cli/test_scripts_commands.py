@@ -49,6 +49,22 @@ def test_what_is_installed_is_a_site_that_can_be_loaded(
     assert first_line == f"#!{sys.executable}"
 
 
+@pytest.mark.parametrize("kind", [kind.name for kind in KINDS if kind.takes_orders])
+def test_an_archive_that_takes_orders_has_lines_for_that(kind: str, tmp_path: Path) -> None:
+    assert main(["scripts", "install", kind, str(tmp_path)]) == 0
+    example = tmp_path / f"{kind}.toml"
+    first, instead, others = example.read_text().partition("# Or have the archive")
+    kept = [line for line in first.splitlines() if not line.startswith("stagecmd")]
+    orders = [line.removeprefix("# ") for line in others.splitlines()[1:]]
+    example.write_text("\n".join([*kept, *orders]))
+    mss = load(example).site.mss
+    assert instead
+    assert mss.stagecmd[1:3] == ["stage", "--ready"]
+    for command in (mss.submitcmd, mss.pollcmd, mss.cancelcmd, mss.releasecmd):
+        assert command is not None
+        assert os.access(command[0], os.X_OK)
+
+
 def test_a_script_that_was_changed_is_written_over_only_if_it_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
