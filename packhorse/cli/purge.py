@@ -172,6 +172,7 @@ def _say_replay(found: Replay) -> None:
         (
             "policy",
             "wanted",
+            "wanted-bytes",
             "hits",
             "recalled",
             "bytes",
@@ -184,6 +185,7 @@ def _say_replay(found: Replay) -> None:
             (
                 name,
                 f"{one.wanted:,}",
+                wording.size(one.wanted_bytes),
                 f"{one.hit_rate:.1%}",
                 f"{one.recalled:,}",
                 wording.size(one.recalled_bytes),
@@ -194,7 +196,7 @@ def _say_replay(found: Replay) -> None:
             )
             for name, one in (("(as it was)", found.as_it_was), *found.outcomes.items())
         ],
-        right="wanted hits recalled bytes again again-bytes purged refused",
+        right="wanted wanted-bytes hits recalled bytes again again-bytes purged refused",
     )
 
 

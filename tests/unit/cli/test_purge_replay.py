@@ -57,7 +57,21 @@ def test_every_policy_is_compared_with_what_was(
     told = capsys.readouterr().out.splitlines()
     assert "13 lines from" in told[0]
     assert [line.split()[0] for line in told[2:]] == ["(as", "lru", "lru-by-size", "done-first"]
-    assert told[3].split() == ["lru", "13", "0.0%", "13", "1.3", "kB", "1", "100", "B", "4", "0"]
+    assert told[3].split() == [
+        "lru",
+        "13",
+        "1.3",
+        "kB",
+        "0.0%",
+        "13",
+        "1.3",
+        "kB",
+        "1",
+        "100",
+        "B",
+        "4",
+        "0",
+    ]
 
 
 def test_other_quotas_and_single_policies_can_be_tried(
