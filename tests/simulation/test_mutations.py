@@ -18,16 +18,18 @@ def test_a_mutation_is_caught(mutation: Mutation, monkeypatch: pytest.MonkeyPatc
     # The cores' own checks would find some of them sooner; those of the promises are to.
     monkeypatch.setattr(promises, "CORES_EVERY", 1 << 60)
     mutation.apply(monkeypatch)
+    others: list[str] = []
     for seed in range(SEEDS):
         try:
             play(seed)
         except Failed as failed:
             error = failed.error
-            break
-    else:
-        pytest.fail(f"not caught by {SEEDS} seeds")
-    assert isinstance(error, PromiseBroken), repr(error)
-    assert error.number == mutation.promise, str(error)
+            assert isinstance(error, PromiseBroken), repr(error)
+            if error.number == mutation.promise:
+                return
+            # A fault may break other promises as well, and which one shows first is chance.
+            others.append(str(error))
+    pytest.fail(f"not caught as what it is by {SEEDS} seeds, but as {others}")
 
 
 def test_every_promise_has_a_mutation() -> None:
