@@ -23,7 +23,7 @@ from dataserver.archive import Presence
 from dataserver.catalogue import Entry, Version
 from dataserver.core.events import Checked, Lost
 from dataserver.core.replica import Found
-from dataserver.disk import Odd
+from dataserver.disk import Odd, Unseen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,6 +71,8 @@ class Reconciled:
     suspects: list[Suspect] = field(default_factory=list)
     #: Rows whose files are gone.
     orphans: list[str] = field(default_factory=list)
+    #: Of these, what the archive was not known to have.
+    lost: list[str] = field(default_factory=list)
     #: Replicas that are not known to be in the archive.
     unarchived: list[Unarchived] = field(default_factory=list)
     #: What lies in the pool and cannot be a replica, a line each.
@@ -80,9 +82,11 @@ class Reconciled:
 def reconcile(disk: PoolDisk, rows: dict[str, Row], names: NameMap, now_s: float) -> Reconciled:
     """Compares every file with its row; blocks, about 10 µs a file. Empties `rows`."""
     result = Reconciled()
+    unseen = Unseen()
     for file in disk.walk():
         if isinstance(file, Odd):
             result.odd.append(str(file))
+            unseen.note(file)
             continue
         row = rows.pop(file.lfn, None)
         if row is None:
@@ -105,7 +109,12 @@ def reconcile(disk: PoolDisk, rows: dict[str, Row], names: NameMap, now_s: float
             found = Found(file.lfn, file.size_bytes, used_s, checked=False, archived=False)
             result.suspects.append(Suspect(file, row))
         result.found.append(found)
-    result.orphans.extend(rows)
+    for lfn, row in rows.items():
+        # What could not be looked at is not gone.
+        if not unseen.covers(lfn):
+            result.orphans.append(lfn)
+            if not row.archived:
+                result.lost.append(lfn)
     rows.clear()
     return result
 
@@ -119,6 +128,13 @@ def report(name: str, result: Reconciled) -> None:
         len(result.suspects),
         len(result.orphans),
     )
+    if result.lost:
+        log.error(
+            "%s: %d files are gone that the archive was not known to have:\n  %s",
+            name,
+            len(result.lost),
+            "\n  ".join(result.lost[:NAMED_IN_LOG]),
+        )
     if result.odd:
         shown = "\n  ".join(result.odd[:NAMED_IN_LOG])
         log.warning(

@@ -90,6 +90,22 @@ class Odd(NamedTuple):
         return f"{self.path}: {self.why}"
 
 
+class Unseen:
+    """Where a walk could not look: of what should be there, nothing can be said."""
+
+    def __init__(self) -> None:
+        self._paths: list[str] = []
+
+    def note(self, odd: Odd) -> None:
+        """One thing that a walk has found."""
+        if not odd.is_there:
+            self._paths.append(odd.path)
+
+    def covers(self, lfn: str) -> bool:
+        """Whether a file of this name may be there all the same."""
+        return any(lfn == path or lfn.startswith(f"{path}/") for path in self._paths)
+
+
 class Publication(NamedTuple):
     """A file in a recall's or an upload's directory, and the name it is to have."""
 

@@ -17,7 +17,7 @@ from dataserver import checksum as checksums
 from dataserver.catalogue import Catalogue
 from dataserver.core import findings
 from dataserver.core.findings import Finding, Kind, Remedy, Remembered
-from dataserver.disk import INCOMING, PRIVATE, FileOnDisk, PoolDisk
+from dataserver.disk import INCOMING, PRIVATE, FileOnDisk, PoolDisk, Unseen
 from dataserver.identity import has_pool
 
 if TYPE_CHECKING:
@@ -155,8 +155,10 @@ class _Check:
         """What sizes and times tell, and the files of which checksums tell more. Empties `rows`."""
         found: list[Finding] = []
         doubtful: list[tuple[FileOnDisk, Row]] = []
+        unseen = Unseen()
         for file in self._disk.walk():
             if not isinstance(file, FileOnDisk):
+                unseen.note(file)
                 kind = Kind.FOREIGN if file.is_there else Kind.UNREADABLE
                 found.append(Finding(kind, file.path or "/", file.why))
                 continue
@@ -169,7 +171,11 @@ class _Check:
                 doubtful.append((file, row))
             elif finding is not None:
                 found.append(finding)
-        found += [findings.missing(lfn, _known(row)) for lfn, row in rows.items()]
+        found += [
+            findings.missing(lfn, _known(row))
+            for lfn, row in rows.items()
+            if not unseen.covers(lfn)
+        ]
         found += [
             Finding(Kind.LEFTOVER, f"/{INCOMING}/{name}", "what is left of a recall or an upload")
             for name in self._disk.incoming_names()

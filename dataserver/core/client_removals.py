@@ -73,6 +73,8 @@ class ClientRemovals:
     def _refusal(self, order: RemovalOrdered) -> PackhorseError | None:
         if self._closed:
             return refusals.closing()
+        if self._pool.away:
+            return Refused(self._pool.away)
         replica = self._pool.get(order.lfn)
         refusal = refusals.bound(replica, withdraws=True) if replica is not None else None
         return refusal or self._busy.refusal(order.lfn)

@@ -172,7 +172,7 @@ class Stores:
 
     def start(self, now_s: float) -> None:
         """Begins with what is due, as far as there are slots and the archive takes files."""
-        if self._rules is None or self._gate is None or self._closed:
+        if self._rules is None or self._gate is None or self._closed or self._pool.away:
             return
         while (store := self.table.due(now_s)) is not None:
             under_way = len(self._by_step) + len(self._ending)
@@ -302,7 +302,8 @@ class Stores:
         store.failure = failure
         store.failures += 1
         self._gate.failed(failure.reason, now_s)
-        if failure.kind in _FOR_GOOD:
+        # What a command says of a file whose disk is away says nothing of the file.
+        if failure.kind in _FOR_GOOD and not self._pool.away:
             store.move("fail", now_s, failure.reason)
             self.table.note_failed(store)
             self._out.append(NoteStore(store.lfn, store.replica.sent, failure.reason))

@@ -223,3 +223,25 @@ async def test_a_server_alone_does_not_start_without_its_disk(
     with pytest.raises(DiskAway, match="no such directory; is its disk mounted"):
         async with _kept(site):
             pytest.fail("it has started")
+
+
+async def test_a_directory_that_cannot_be_read_at_the_start_is_not_taken_for_an_empty_one(
+    site: DataSite, redirector: FakeRedirector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site.running():
+        await _stage_all(redirector)
+    directory = PoolDisk._directory
+
+    def fails(disk: PoolDisk, parts: tuple[str, ...]) -> object:
+        if parts == ("store", "run7"):
+            raise OSError(errno.EIO, "Input/output error")
+        return directory(disk, parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PoolDisk, "_directory", fails)
+        async with site.running():
+            assert redirector.nodes["disk1"].replicas.keys() == {"/store/a"}
+    # Nothing was forgotten: no file has to be asked the archive about.
+    (site.archive / "store").rename(site.archive / "elsewhere")
+    async with site.running():
+        assert redirector.nodes["disk1"].replicas.keys() == set(LFNS)

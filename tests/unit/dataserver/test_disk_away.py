@@ -7,7 +7,8 @@ import pytest
 from common.errors import NotFound, Refused
 from dataserver.core import events as ev
 from dataserver.core import instructions as do
-from dataserver.core.failure import FailureKind
+from dataserver.core.failure import Failure, FailureKind
+from dataserver.core.stores import StoreRules
 from tests.support.driven_node import Driven, files, of_kind, only
 
 WHY = "the pool is not at /data/disk1 any more; is its disk mounted?"
@@ -74,3 +75,19 @@ def test_the_same_trouble_told_again_is_no_new_one() -> None:
     assert node(ev.DiskWent("the pool's disk cannot be read: Input/output error")) == []
     assert node(ev.DiskCame()) == [do.JoinAnew()]
     assert node(ev.DiskCame()) == []
+
+
+def test_nothing_is_stored_from_a_disk_that_is_away() -> None:
+    rules = StoreRules(2, 0.0, 60.0, 3600.0, can_look=False, covers=lambda _: True)
+    node = Driven(store_rules=rules)
+    node.welcome()
+    node(ev.UploadBegun("u1", "/mine", 10))
+    node(ev.Claimed("u1"))
+    node(ev.UploadWritten("u1", 10))
+    (run,) = of_kind(node(ev.UploadPublished("u1")), do.RunStore)
+    node(WENT)
+    gone = Failure(FailureKind.PERMANENT, "cp: /data/disk1/mine: No such file or directory")
+    node(ev.StoreRan(run.step_id, gone))
+    node.now_s += 1000.0
+    assert of_kind(node(ev.Tick()), do.RunStore) == [], "nor has it failed for good"
+    assert [one.lfn for one in of_kind(node(ev.DiskCame()), do.RunStore)] == ["/mine"]

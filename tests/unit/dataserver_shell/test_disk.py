@@ -18,6 +18,7 @@ from dataserver.disk import (
     Odd,
     PoolDisk,
     Publication,
+    Unseen,
     incoming_name,
 )
 from dataserver.identity import pool_id
@@ -281,3 +282,15 @@ def test_what_lies_at_a_place_is_told_whatever_it_is(disk: PoolDisk) -> None:
     assert disk.stat("/none/none") is None
     with pytest.raises(NotADirectoryError):
         disk.stat("/store/a/below")
+
+
+def test_what_could_not_be_looked_at_is_not_said_to_be_gone() -> None:
+    unseen = Unseen()
+    unseen.note(Odd("/store/bad", "Input/output error", is_there=False))
+    unseen.note(Odd("/store/link", "not a regular file"))
+    assert unseen.covers("/store/bad/deep/a")
+    assert unseen.covers("/store/bad")
+    assert not unseen.covers("/store/badly")
+    assert not unseen.covers("/store/link")
+    unseen.note(Odd("", "Input/output error", is_there=False))
+    assert unseen.covers("/anything")
