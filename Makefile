@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help setup clients demo test lint fuzz simulate bench protos docs clean
+.PHONY: help setup clients demo test lint fuzz simulate soak bench protos docs clean
 
 help:
 	@echo 'make demo    the main job, end to end, in about a minute'
@@ -14,6 +14,7 @@ help:
 	@echo 'make lint    ruff, mypy --strict, the layers of the house'
 	@echo 'make fuzz    a minute of looking for bytes that break root://; FUZZ_S=600 for ten'
 	@echo 'make simulate  clusters under faults, SEEDS=1000 of them from SEED0=0 on; SEEDS=1 tells the story'
+	@echo 'make soak    kill -9 at 200 random moments, SIGSTOP, full and read-only disks; half an hour'
 	@echo 'make bench   measurements, as ratios to peers in the same run'
 	@echo 'make docs    the generated pages of docs/'
 	@echo 'make protos  the stubs of protos/, from the .proto files'
@@ -50,6 +51,10 @@ SEEDS ?= 1000
 SEED0 ?= 0
 simulate: $(READY)
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --seed0 $(SEED0)
+
+SOAK ?= --kills 200 --freeze 60 --lease 30
+soak: $(READY)
+	unshare --user --map-root-user --mount $(BIN)/python -m tests.soak $(SOAK)
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench

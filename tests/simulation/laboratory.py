@@ -86,7 +86,7 @@ class Laboratory:
 
         def read(_: int) -> Callable[[], object]:
             lfn = rng.choice([*lfns, f"/store/new/w{rng.randrange(6)}"])
-            lasts_s = world.delay_s(4.0)
+            lasts_s = world.delay_s(15.0)
             return lambda: clients.read(lfn, lasts_s)
 
         def pin(_: int) -> Callable[[], object]:
