@@ -19,6 +19,7 @@ TITLES = {
     "locate": "The index of replicas, and Locate",
     "staging": "Staging 1 MB files",
     "queued": "A million queued recalls",
+    "tapes": "Recalls in the order of tapes",
     "packets": "Handing out packets",
     "root.redirects": "Redirecting root:// clients, beside XRootD",
     "root.reads": "Reading by root://, beside XRootD",
