@@ -47,6 +47,7 @@ KINDS: Final = (
         "mounted_archive.py",
         "nothing",
         "/archive/store/",
+        options=("--root=/archive/store",),
     ),
     Kind(
         "xrootd",
@@ -94,7 +95,11 @@ KINDS: Final = (
         "oss_archive.py",
         "the scripts",
         "/archive/store/",
-        options=("--stagecmd=/opt/xrootd/stage.sh", "--rsscmd=/opt/xrootd/mss.sh"),
+        options=(
+            "--stagecmd=/opt/xrootd/stage.sh",
+            "--rsscmd=/opt/xrootd/mss.sh",
+            "--storecmd=/opt/xrootd/store.sh",
+        ),
     ),
     Kind(
         "for-xrootd",

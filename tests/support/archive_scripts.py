@@ -120,6 +120,8 @@ class Dcache:
         self.tape, self.book = folder / "tape", folder / "book"
         for made in (self.tape, self.book):
             made.mkdir(parents=True)
+        # A book that is empty might be a mount that has vanished.
+        (self.book / ".packhorse-here").touch()
         script = SCRIPTS / "dcache-hsm.sh"
         self.options = [f"--script={script}", f"--book={self.book}", f"--option=tape={self.tape}"]
         self.env: dict[str, str] = {}

@@ -47,7 +47,7 @@ class Archive(ABC):
         _ = parser
 
     def needs(self) -> None:
-        """Raises Failed if a program or a library is missing: most need Python alone."""
+        """Raises Failed if a program, a library, or a mount is missing; asked before all else."""
         return
 
     @abstractmethod
@@ -143,7 +143,6 @@ def _remove(archive: Archive, name: str) -> None:
 
 
 def _check(archive: Archive, name: str = "") -> None:
-    archive.needs()
     if name:
         say(archive.stat(name))
 
@@ -227,7 +226,9 @@ def _run(kind: type[Archive]) -> None:
     do, counts, expected = _ACTIONS[options.action]
     if len(options.words) not in counts or not all(options.words):
         raise Failed(Exit.USAGE, f"usage: {parser.prog} {options.action} [OPTIONS] {expected}")
-    do(kind(options), *options.words)
+    archive = kind(options)
+    archive.needs()
+    do(archive, *options.words)
 
 
 def _terminated(*_: object) -> None:

@@ -163,6 +163,21 @@ def program(name: str, package: str) -> str:
     return found
 
 
+def expect_mounted(directory: str) -> None:
+    """Raises Failed if a directory is missing or empty: a mount that has vanished looks the same.
+
+    Every file of it would look missing, and what is stored would go to another disk.
+    """
+    try:
+        with os.scandir(directory) as entries:
+            is_empty = next(entries, None) is None
+    except OSError as error:
+        raise Failed(Exit.UNAVAILABLE, f"{directory}: {error.strerror}") from error
+    if is_empty:
+        hint = f"if it is new, touch {directory}/{PART_PREFIX}here"
+        raise Failed(Exit.UNAVAILABLE, f"{directory} is empty: is it mounted? ({hint})")
+
+
 def split_url(name: str, *schemes: str) -> tuple[str, str, str]:
     """Scheme, host, and path of a file's URL. What follows the host is taken as it is.
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from archive_script import Archive, main
-from archive_tools import PART_PREFIX, Exit, Failed, of_archive, part_of, program
+from archive_tools import PART_PREFIX, Exit, Failed, expect_mounted, of_archive, part_of, program
 
 if TYPE_CHECKING:
     import argparse
@@ -44,8 +44,8 @@ class DcacheArchive(Archive):
     def needs(self) -> None:
         """The script itself, and the book."""
         program(self.options.script, "your HSM, or see --script")
-        if self.options.book and not Path(self.options.book).is_dir():
-            raise Failed(Exit.SET_UP_WRONGLY, f"--book {self.options.book} is not a directory")
+        if self.options.book:
+            expect_mounted(self.options.book)
 
     def stage(self, name: str, part: str) -> int | None:
         """Has the script get the file by its URI."""
@@ -142,9 +142,6 @@ class DcacheArchive(Archive):
         book = self.options.book
         if not book:
             raise Failed(Exit.SET_UP_WRONGLY, f"{name}: where are the URIs kept? Give --book DIR")
-        # Like a file that is missing, a book that is would make every file look lost.
-        if not Path(book).is_dir():
-            raise Failed(Exit.UNAVAILABLE, f"--book {book} is not a directory")
         path = PurePosixPath(name.replace("://", "/", 1).lstrip("/"))
         if ".." in path.parts:
             raise Failed(Exit.USAGE, f"{name}: a name has no .. in it")

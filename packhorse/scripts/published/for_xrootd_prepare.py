@@ -195,6 +195,9 @@ def main() -> None:
     prepare = Prepare(options, script)
     if verb not in {"stage", "prep", "query", "cancel", "evict"}:
         sys.exit(Exit.USAGE)
+    # XRootD lets no such names through; nothing here depends on that.
+    if any(".." in path.split("/") for path in paths):
+        sys.exit(Exit.USAGE)
     getattr(prepare, verb)(request, paths)
 
 

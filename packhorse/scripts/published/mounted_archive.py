@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from archive_script import Archive, main
-from archive_tools import PART_PREFIX, Exit, Failed, of_archive, part_of
+from archive_tools import PART_PREFIX, Exit, Failed, expect_mounted, of_archive, part_of
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
     from archive_tools import Answer
@@ -26,6 +27,16 @@ SLICE_BYTES: Final = 8 << 20
 
 class MountedArchive(Archive):
     """Copies files from and to an archive that is mounted as a file system."""
+
+    @staticmethod
+    def add_options(parser: argparse.ArgumentParser) -> None:
+        """Where the mount is."""
+        parser.add_argument("--root", metavar="DIR", help="never empty while it is mounted")
+
+    def needs(self) -> None:
+        """The mount, if it is said where it is."""
+        if self.options.root:
+            expect_mounted(self.options.root)
 
     def stage(self, name: str, part: str) -> int:
         """Copies it, and looks whether it stayed the same meanwhile."""

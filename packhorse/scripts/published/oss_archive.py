@@ -80,7 +80,9 @@ class OssArchive(Archive):
                     yield {"name": entry, **answer}
 
     def store(self, path: str, name: str) -> None:
-        """Has the storecmd copy it."""
+        """Has the storecmd copy it; only if it can be looked after it."""
+        if not self.options.rsscmd:
+            raise Failed(Exit.SET_UP_WRONGLY, "a store needs --rsscmd, to see what has arrived")
         self._run("storecmd", path, name)
 
     def remove(self, name: str) -> None:

@@ -196,8 +196,26 @@ def test_a_dcache_script_says_with_its_own_code_why_it_failed(tmp_path: Path) ->
         kept.unlink()
     lost = run(world, "stage", name, target)
     assert (lost.returncode, "no such bitfile" in lost.stderr) == (NOT_FOUND, True)
-    world.book.rename(tmp_path / "elsewhere")
-    assert run(world, "stage", name, target).returncode == UNAVAILABLE
+
+
+@pytest.mark.parametrize("kind", ["mounted", "dcache"])
+def test_a_mount_that_has_vanished_is_no_archive_without_files(kind: str, tmp_path: Path) -> None:
+    world: World = Mounted(tmp_path / "root") if kind == "mounted" else Dcache(tmp_path)
+    world.put("/store/a", CONTENT)
+    root = tmp_path / ("root" if kind == "mounted" else "book")
+    world.options += ["--root", str(root)] if kind == "mounted" else []
+    target = tmp_path / "target"
+    assert run(world, "stage", world.name("/store/a"), str(target)).returncode == 0
+    root.rename(tmp_path / "unmounted")
+    for is_there in (False, True):
+        if is_there:
+            root.mkdir()
+        words = {"stage": (world.name("/store/a"), str(target)), "remove": (world.name("/a"),)}
+        words["store"] = (str(target), world.name("/store/b"))
+        for action, given in words.items():
+            done = run(world, action, *given)
+            assert (done.returncode, str(root) in done.stderr) == (UNAVAILABLE, True)
+    assert list(root.iterdir()) == []
 
 
 def test_a_name_that_is_a_uri_needs_no_book(tmp_path: Path) -> None:
@@ -224,6 +242,55 @@ def test_a_fail_file_of_xrootd_says_that_a_file_is_missing(tmp_path: Path) -> No
     assert (done.returncode, "--rsscmd" in done.stderr) == (SET_UP_WRONGLY, True)
 
 
+# --- the other way round, without an XRootD ------------------------------------------
+
+
+def adapter(mode: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Calls what XRootD would call, with the script for a mounted file system."""
+    script = str(find_kind("mounted").path)
+    return run_script("for-xrootd", mode, script, *words)
+
+
+def test_the_stagecmd_for_xrootd_keeps_its_contract(tmp_path: Path) -> None:
+    archive = Mounted(tmp_path / "archive")
+    archive.put("/store/a", CONTENT)
+    local = tmp_path / "pool" / "store" / "a"
+    none = local.with_name("none")
+    assert adapter("stage", archive.name("/store/none"), str(none)).returncode == 2
+    fail = none.with_name("none.fail")
+    assert fail.stat().st_mtime == 2
+    archive.put("/store/none", CONTENT)
+    for remote, path in (("/store/a", local), ("/store/none", none)):
+        assert adapter("stage", archive.name(remote), str(path)).returncode == 0
+        assert path.read_bytes() == CONTENT
+    assert sorted(path.name for path in local.parent.iterdir()) == ["a", "none"]
+    assert adapter("copy", archive.name("/store/gone"), str(local)).returncode == 2
+    assert adapter("store", str(local), archive.name("/store/new")).returncode == 0
+    assert archive.get("/store/new") == CONTENT
+
+
+def test_the_rsscmd_for_xrootd_keeps_its_contract(tmp_path: Path) -> None:
+    archive = Mounted(tmp_path / "archive")
+    archive.put("/store/a", CONTENT)
+    for verb, path, first in (
+        ("exists", "/store/a", "0"),
+        ("exists", "/store/none", "2"),
+        ("statx", "/store/a", "0"),
+        ("dlist", "/store", "0"),
+        ("rm", "/store/a", "0"),
+        ("exists", "/store/a", "2"),
+        ("dance", "/store/a", "95"),
+    ):
+        said = adapter("ask", verb, archive.name(path)).stdout.splitlines()
+        assert said[0] == first, said
+        if verb == "statx":
+            assert said[1].split()[8] == str(len(CONTENT))
+        if verb == "dlist":
+            assert said[1:] == ["a"]
+    assert adapter("ask", "mv", "/a", "/b").stdout == "95\n"
+    assert run_script("for-xrootd").returncode == USAGE
+
+
 # --- all of them --------------------------------------------------------------------
 
 
@@ -242,6 +309,7 @@ def test_a_checksum_beside_a_file_is_told_and_checked_after_storing(tmp_path: Pa
 def test_what_is_missing_is_told_in_one_line(kind: str, tmp_path: Path) -> None:
     """With Python alone, no libraries, and an empty PATH."""
     found = find_kind(kind)
+    options = [option for option in found.options if "--root" not in option]
     argv = [
         sys.executable,
         "-I",
@@ -250,7 +318,7 @@ def test_what_is_missing_is_told_in_one_line(kind: str, tmp_path: Path) -> None:
         f"""
 import runpy, sys
 sys.path.insert(0, {str(found.path.parent)!r})
-sys.argv = [{str(found.path)!r}, "check", *{list(found.options)!r}]
+sys.argv = [{str(found.path)!r}, "check", *{options!r}]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """,
     ]
