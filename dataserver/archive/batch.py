@@ -76,4 +76,9 @@ class BatchCommand:
 
     def _ended(self, run: BatchRun) -> None:
         self._runs.discard(run)
+        for file in reversed(run.left_over):
+            # Who waited for it may have left meanwhile.
+            if not file.ended.done():
+                file.run = None
+                self._waiting.appendleft(file)
         self._consider()

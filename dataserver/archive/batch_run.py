@@ -2,13 +2,14 @@
 
 A file is over for those who wait for it as soon as the command says so, and long before the
 run may be. Whatever ends the run, an exit, a deadline, silence, fails only the files the
-command had not been through with. A file that is dropped is told to the command, if that
+command was at work on; those it had not come to are left over for another run. A file that is dropped is told to the command, if that
 listens; the run ends when nobody wants any of its files.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shutil
@@ -26,7 +27,7 @@ from dataserver.archive.batch_roll import OVER, FileState, Roll
 from dataserver.archive.commanded import look_at
 from dataserver.archive.hearing import Hearing
 from dataserver.archive.model import Fetched, FetchOrder
-from dataserver.archive.run_failure import failure_of_run
+from dataserver.archive.run_failure import ABOUT_THE_COMMAND, failure_of_run
 from dataserver.disk import is_no_space
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ LOOK_WITHIN_S: Final = 10.0
 DROP_GRACE_S: Final = 5.0
 #: How long a command may tidy up after its last file; it holds a slot.
 LINGER_S: Final = 30.0
+
+
+#: What a run was at work on, or is through with.
+_TOUCHED: Final = frozenset({FileState.STARTED, FileState.DONE, FileState.FAILED, FileState.GONE})
 
 
 @dataclass(eq=False, slots=True)
@@ -87,6 +92,8 @@ class BatchRun:
         self._hearing = Hearing(self._told)
         #: What the command said of ids it was not given.
         self._strangers = 0
+        #: Files that the run failed to come to, for another one.
+        self.left_over: list[BatchFile] = []
         self._input: OpenInput | None = None
         self._command: asyncio.Task[CommandResult] | None = None
         self._settling: set[asyncio.Task[None]] = set()
@@ -102,7 +109,9 @@ class BatchRun:
     async def stop(self) -> None:
         """Ends the run; returns when nothing is left of it."""
         self._cut = self._cut or Failure(ErrorClass.TRANSIENT, "stopped by the server")
-        self._end_command()
+        self._is_stopped = True
+        if self._command is not None:
+            self._command.cancel()
         await asyncio.wait([self._task])
 
     async def drop(self, file: BatchFile) -> None:
@@ -143,7 +152,7 @@ class BatchRun:
             self._hearing.deliver()
             while self._settling:
                 await asyncio.wait(self._settling)
-            self._fail_the_rest(failure, result)
+            self._end_the_rest(failure, result)
             await asyncio.to_thread(self._tidy)
         if self._strangers:
             log.warning(
@@ -220,9 +229,9 @@ class BatchRun:
                 silence = write_duration(self._settings.stall_s)
                 reason = f"killed, for it wrote nothing and said nothing for {silence}"
                 self._cut = self._cut or Failure(ErrorClass.TRANSIENT, reason)
-                self._end_command()
+                command.cancel()
             elif not self._roll.is_wanted and silence_s >= LINGER_S:
-                self._end_command()
+                command.cancel()
 
     async def _look(self) -> None:
         """Sees how far the files have come."""
@@ -233,11 +242,6 @@ class BatchRun:
             self._alive_s = max(self._alive_s, now_s)
             if file.order.on_progress is not None and not file.ended.done():
                 file.order.on_progress(size_bytes)
-
-    def _end_command(self) -> None:
-        self._is_stopped = True
-        if self._command is not None:
-            self._command.cancel()
 
     # --- what the command says -----------------------------------------------
 
@@ -280,35 +284,62 @@ class BatchRun:
             failure = missing
         self._end(file, Fetched(failure, size_bytes, time.monotonic() - self._begun_s))
 
-    def _fail_the_rest(self, failure: Failure | None, result: CommandResult | None) -> None:
-        """Ends what the command had not been through with when it ended."""
+    def _end_the_rest(self, failure: Failure | None, result: CommandResult | None) -> None:
+        """Ends what the command had not been through with when it ended.
+
+        If it failed at work on some files, the others are not to blame: they are left over
+        for another run. Each such run is through with some file, so there is an end to it.
+        """
+        spares_others = failure is not None and not self._is_stopped and _is_about_files(result)
+        was_at_work = any(self._roll[key] in _TOUCHED for key in self._files)
         for key in self._roll.wanted:
             file = self._files[key]
-            why = failure or Failure(
-                ErrorClass.TRANSIENT,
-                "the batch command ended well but did not say that this file is done",
-            )
-            size_bytes = file.growth.size_bytes if file.growth is not None else 0
-            duration_s = time.monotonic() - self._begun_s
-            if result is None:
-                self._end(file, Fetched(why, size_bytes, duration_s))
+            if spares_others and was_at_work and self._roll[key] is FileState.GIVEN:
+                self.left_over.append(file)
             else:
-                self._end(
-                    file,
-                    Fetched(why, size_bytes, duration_s, result.exit_code, result.output_tail),
-                )
+                self._end(file, self._unfinished(file, failure, result))
         for file in self._files.values():
             file.over.set()
+
+    def _unfinished(
+        self, file: BatchFile, failure: Failure | None, result: CommandResult | None
+    ) -> Fetched:
+        why = failure or Failure(
+            ErrorClass.TRANSIENT,
+            "the batch command ended well but did not say that this file is done",
+        )
+        size_bytes = file.growth.size_bytes if file.growth is not None else 0
+        duration_s = time.monotonic() - self._begun_s
+        if result is None:
+            return Fetched(why, size_bytes, duration_s)
+        return Fetched(why, size_bytes, duration_s, result.exit_code, result.output_tail)
 
     def _end(self, file: BatchFile, fetched: Fetched) -> None:
         if not file.ended.done():
             file.ended.set_result(fetched)
 
     def _tidy(self) -> None:
-        """Removes what the command made again of directories of dropped files; blocks."""
+        """Removes what lies where nothing should: of dropped files, and before another run."""
         for key, file in self._files.items():
             if self._roll[key] in {FileState.DROPPED, FileState.GONE}:
                 shutil.rmtree(file.order.target.parent, ignore_errors=True)
+        for file in self.left_over:
+            _empty(file.order.target.parent)
+
+
+def _is_about_files(result: CommandResult | None) -> bool:
+    """Whether a failed run may have failed for one of its files; None: we ended it."""
+    return result is None or result.exit_code not in ABOUT_THE_COMMAND
+
+
+def _empty(directory: Path) -> None:
+    """Removes all that is in a directory, if it is there; blocks."""
+    with contextlib.suppress(OSError):
+        for path in directory.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _is_written(target: Path) -> bool:

@@ -161,18 +161,37 @@ async def test_a_failure_is_of_one_file(
     assert (await good).failure is None
 
 
-async def test_a_command_that_dies_fails_only_what_it_had_not_finished(site: Site) -> None:
+async def test_a_command_that_dies_fails_only_what_it_was_at_work_on(site: Site) -> None:
     archive = site.archive()
-    names = ["x/a", "dies/b", "x/c"]
-    files = [site.fetch(archive, f"/store/{name}") for name in names]
-    results = await asyncio.gather(*files)
-    # It takes /store/x/c and /store/x/a first, for "x" is behind "dies".
-    assert [one.failure is None for one in results] == [True, False, True]
-    files = [site.fetch(archive, f"/store/{name}") for name in ("a/1", "dies/2", "x/3")]
-    first, died, done = await asyncio.gather(*files)
-    assert done.failure is None
-    assert failure_of(first) == failure_of(died)
-    assert first.exit_code == 66
+    # It goes from the last name to the first, and dies at the fourth, the third and the first.
+    names = ["dies/1", "x/2", "dies/3", "dies/4", "x/5"]
+    files = [site.fetch(archive, f"/store/{name}") for name in sorted(names)]
+    results = dict(zip(sorted(names), await asyncio.gather(*files), strict=True))
+    assert [name for name in names if results[name].failure is None] == ["x/2", "x/5"]
+    for name in ("dies/1", "dies/3", "dies/4"):
+        assert failure_of(results[name])[0] is ErrorClass.TRANSIENT
+        assert results[name].exit_code == 66
+    # "x" is behind "dies", so the first run brought both good files before it died.
+    assert site.noted("runs") == ["1 2 3 4 5", "1 3", "1"]
+
+
+async def test_files_that_a_run_did_not_come_to_are_brought_by_the_next(site: Site) -> None:
+    archive = site.archive()
+    names = ["a/1", "a/2", "dies/3", "x/4"]
+    *good, died, done = [site.fetch(archive, f"/store/{name}") for name in names]
+    assert [(await one).failure for one in (*good, done)] == [None] * 3
+    assert failure_of(await died)[0] is ErrorClass.TRANSIENT
+    assert site.noted("runs") == ["1 2 3 4", "1 2"]
+
+
+async def test_a_command_that_never_comes_to_anything_fails_all_at_once(site: Site) -> None:
+    archive = site.archive(stagecmd=["sh", "-c", "echo the robot is on strike >&2; exit 75"])
+    files = [site.fetch(archive, f"/store/x/{name}") for name in "abc"]
+    for one in await asyncio.gather(*files):
+        found, reason = failure_of(one)
+        assert found is ErrorClass.TRANSIENT
+        assert "the robot is on strike" in reason
+    assert len(site.groups) == 1
 
 
 async def test_a_command_that_is_not_set_up_is_told_at_once(site: Site) -> None:

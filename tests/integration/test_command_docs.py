@@ -234,6 +234,8 @@ async def test_the_example_of_an_hsm_takes_orders(
         await becomes_true(lambda notes=notes: "17: queued at 3" in notes)
         if outcome == "cancelled":
             fetching.cancel()
+            await asyncio.gather(fetching, return_exceptions=True)
+            archive.call_off("/store/a")
             await becomes_true(lambda: not request.exists())
             continue
         request.write_text(f"{state}\n")
