@@ -23,7 +23,7 @@ from dataserver.archive import Presence
 from dataserver.catalogue import Entry, Version
 from dataserver.core.events import Checked, Lost
 from dataserver.core.replica import Found
-from dataserver.disk import Odd, Unseen
+from dataserver.walking import Odd, Unseen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from dataserver.archive import Archive, ArchiveFile
     from dataserver.catalogue import Catalogue, Row
     from dataserver.checksum import Checksum
-    from dataserver.disk import FileOnDisk, PoolDisk
+    from dataserver.disk import PoolDisk
     from dataserver.engine import Engine
+    from dataserver.walking import FileOnDisk
 
 log = logging.getLogger(__name__)
 

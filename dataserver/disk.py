@@ -32,11 +32,14 @@ from dataserver import quarantine
 from dataserver.descriptors import CREATE, DIRECTORY, NotAFileError, open_regular, opened
 from dataserver.sync import sync_file_system
 from dataserver.threads import Threads
+from dataserver.walking import Odd, look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from dataserver.walking import FileOnDisk
 
 INCOMING: Final = ".incoming"
 PRIVATE: Final = ".packhorse"
@@ -65,45 +68,6 @@ Parts = tuple[str, ...]
 
 class NotSyncedError(OSError):
     """A file is at its place, but a crash may bring back what was there before."""
-
-
-class FileOnDisk(NamedTuple):
-    """A regular file found in the pool."""
-
-    lfn: str
-    size_bytes: int
-    mtime_ns: int
-
-
-class Odd(NamedTuple):
-    """What lies in the pool and can be no replica; or, if not `is_there`, cannot be looked at."""
-
-    path: str
-    why: str
-    is_there: bool = True
-
-    def __str__(self) -> str:
-        try:
-            self.path.encode()
-        except UnicodeEncodeError:
-            return f"{self.path!a}: {self.why}"
-        return f"{self.path}: {self.why}"
-
-
-class Unseen:
-    """Where a walk could not look: of what should be there, nothing can be said."""
-
-    def __init__(self) -> None:
-        self._paths: list[str] = []
-
-    def note(self, odd: Odd) -> None:
-        """One thing that a walk has found."""
-        if not odd.is_there:
-            self._paths.append(odd.path)
-
-    def covers(self, lfn: str) -> bool:
-        """Whether a file of this name may be there all the same."""
-        return any(lfn == path or lfn.startswith(f"{path}/") for path in self._paths)
 
 
 class Publication(NamedTuple):
@@ -359,7 +323,7 @@ class PoolDisk:
             try:
                 with self._directory(parts) as fd, os.scandir(fd) as entries:
                     for entry in entries:
-                        found = _look(above, entry)
+                        found = look(above, entry)
                         if found is not None:
                             yield found
                         elif parts or entry.name not in {INCOMING, PRIVATE}:
@@ -430,24 +394,6 @@ class PoolDisk:
                 shutil.rmtree(name, dir_fd=self._incoming_fd)
         except FileNotFoundError:
             return
-
-
-def _look(above: str, entry: os.DirEntry[str]) -> FileOnDisk | Odd | None:
-    """A file, what is none, or None for a directory."""
-    path = f"{above}/{entry.name}"
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return Odd(path, "its name is not UTF-8")
-    try:
-        if entry.is_dir(follow_symlinks=False):
-            return None
-        found = entry.stat(follow_symlinks=False)
-    except OSError as error:
-        return Odd(path, error.strerror or str(error), is_there=False)
-    if not stat.S_ISREG(found.st_mode):
-        return Odd(path, "not a regular file")
-    return FileOnDisk(path, found.st_size, found.st_mtime_ns)
 
 
 def _unlink_alone(

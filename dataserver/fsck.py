@@ -17,8 +17,9 @@ from dataserver import checksum as checksums
 from dataserver.catalogue import Catalogue
 from dataserver.core import findings
 from dataserver.core.findings import Finding, Kind, Remedy, Remembered
-from dataserver.disk import INCOMING, PRIVATE, FileOnDisk, PoolDisk, Unseen
+from dataserver.disk import INCOMING, PRIVATE, PoolDisk
 from dataserver.identity import has_pool
+from dataserver.walking import FileOnDisk, Unseen
 
 if TYPE_CHECKING:
     from collections.abc import Callable

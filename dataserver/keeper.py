@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 #: How long a life that is over may take to end.
 END_S: Final = 10.0
+LATE_S: Final = 5.0
 #: How often a server is tried to be begun that could not be.
 RETRY_S: Final = 5.0
 
@@ -96,8 +97,16 @@ class KeptDataServer:
                 await self._server.until_pool_is_replaced()
                 log.warning("%s: starting anew, with what is mounted now", self.name)
                 server, self._server = self._server, None
-                await server.stop(END_S)
+                await self._end(server)
                 await self._try_to_begin(tasks)
+
+    async def _end(self, server: DataServerService) -> None:
+        """Ends a life; one that hangs with its disk is left behind, for it can do no harm."""
+        try:
+            async with asyncio.timeout(END_S + LATE_S):
+                await server.stop(END_S)
+        except TimeoutError:
+            log.error("%s: its old disk hangs; what was opened there is left behind", self.name)
 
     async def _try_to_begin(self, tasks: NamedTasks) -> None:
         try:

@@ -13,15 +13,13 @@ import pytest
 from common.errors import ConfigError, Damaged
 from dataserver.descriptors import NotAFileError
 from dataserver.disk import (
-    FileOnDisk,
     NotSyncedError,
-    Odd,
     PoolDisk,
     Publication,
-    Unseen,
     incoming_name,
 )
 from dataserver.identity import pool_id
+from dataserver.walking import FileOnDisk, Odd, Unseen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
