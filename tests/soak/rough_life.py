@@ -99,9 +99,9 @@ class RoughLife:
         self._done["reads"] += 1
 
     def _write(self, _rng: random.Random) -> None:
-        number = self._done["files begun"]
-        if number >= MOST_WRITTEN:
+        if len(self._acknowledged) >= MOST_WRITTEN:
             return
+        number = self._done["files begun"]
         self._done["files begun"] += 1
         lfn = f"/store/new/w{number}"
         self._soaked.sizes[lfn] = WRITTEN_BYTES
