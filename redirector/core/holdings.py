@@ -83,7 +83,7 @@ class Holdings:
         for gone in books.index.sweep(books.settings.sweep_slice):
             node = books.nodes.numbered(gone.node)
             dropped = node.state is NodeState.DROPPED
-            reason = f"{node.name} was lost" if dropped else f"{node.name} no longer has it"
+            reason = f"{node.name} was lost" if dropped else _why_gone(node)
             self._tell_dropped(gone.lfn, node, gone.size_bytes, reason, now_s)
 
     # --- inside ---
@@ -176,3 +176,9 @@ class Holdings:
         state = standing_of(books, lfn, now_s).state
         books.out.file_event(lfn, state, FileEventKind.DROPPED, node.name, size_bytes, reason)
         tell_if_begun(books, lfn, now_s, dropped_line(node.name, reason))
+
+
+def _why_gone(node: Node) -> str:
+    """Why a node in touch does not have any more what it had; its disk may be away."""
+    reason = f"{node.name} no longer has it"
+    return f"{reason}: {node.load.trouble}" if node.load.trouble else reason

@@ -10,7 +10,7 @@ from redirector.core.instructions import (
     SendInventory,
     SendToNode,
 )
-from redirector.core.model import DropRecord, ReplicaChange
+from redirector.core.model import DropRecord, NodeLoad, ReplicaChange
 from redirector.core.states import FileEventKind, FileState, NodeState
 from tests.support.redirector_head import Site, file_events, of_kind
 
@@ -153,3 +153,13 @@ def test_what_was_purged_is_not_recalled() -> None:
     change = ReplicaChange(1, "/f", 5, dropped=True, reason="purged")
     done = site.give(events.ReplicaChanges(site.connections["disk1"], (change,)))
     assert not of_kind(done, SaveRequest)
+
+
+def test_a_disk_that_is_away_is_told_as_the_reason() -> None:
+    site = Site()
+    site.join("disk1", {"/f": 5})
+    site.hello("disk1")
+    site.beat("disk1", NodeLoad(trouble="its disk is not mounted"))
+    site.inventory("disk1", {})
+    (dropped,) = file_events(site.give(events.Tick()))
+    assert dropped.reason == "disk1 no longer has it: its disk is not mounted"
