@@ -72,7 +72,8 @@ class Store:
     """The state, the figures and the story of one file's storing.
 
     `since_s` is when it was written, `due_s` when it is next to be tried, `attempts` how
-    often its command has run. `ran_well`: the last of these ended well, only it was not
+    often its command has run. `was_sent`: before the last of these, the archive might have
+    had something of the file already. `ran_well`: the last one ended well, only it was not
     known yet whether the archive has it.
     """
 
@@ -89,6 +90,7 @@ class Store:
         "state",
         "step_id",
         "story",
+        "was_sent",
     )
 
     def __init__(self, replica: Replica, number: int, since_s: float, due_s: float) -> None:
@@ -103,6 +105,7 @@ class Store:
         self.attempts = 0
         self.failures = 0
         self.failure: Failure | None = None
+        self.was_sent = False
         self.ran_well = False
         self.story = Story()
 

@@ -8,7 +8,7 @@ is gone is stored.
 From when its command is first run a replica counts as *sent*: the archive may have it, or a
 part of it. Sent replicas are no client's to change, just as archived ones, for the archive
 might bring back what was removed. Only when the archive says that it has nothing of the name,
-or nobody can ask it and the command failed, is a replica no longer sent.
+or nobody can ask it and the command refused the file for good, is a replica no longer sent.
 """
 
 from __future__ import annotations
@@ -196,12 +196,12 @@ class Stores:
             self._run(store, now_s)
 
     def _run(self, store: Store, now_s: float) -> None:
-        again = store.replica.sent
+        store.was_sent = store.replica.sent
         store.replica.sent = True
         store.ran_well = False
         store.attempts += 1
         store.move("store", now_s)
-        self._out.append(RunStore(store.step_id, store.lfn, again))
+        self._out.append(RunStore(store.step_id, store.lfn, again=store.was_sent))
 
     def compared(self, event: Compared, now_s: float) -> None:
         """The archive has told what it has of a name."""
@@ -244,7 +244,9 @@ class Stores:
         elif event.failure is None:
             self._note(store, now_s)
         else:
-            self._unsend(store)
+            # What fails for good has not begun; any other command may have left something.
+            if not store.was_sent and event.failure.kind in _FOR_GOOD:
+                self._unsend(store)
             self._fail(store, event.failure, now_s)
 
     def _verified(self, store: Store, event: Compared, now_s: float) -> None:
