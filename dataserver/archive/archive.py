@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from common.command import fill_words
 from dataserver.archive.batch import BatchCommand
-from dataserver.archive.batch_run import BatchSettings
+from dataserver.archive.batch_files import BatchSettings
 from dataserver.archive.commanded import ListCommand, StageCommand, StatCommand
 from dataserver.archive.hinted import HintCommand
 from dataserver.archive.lister import Lister

@@ -11,11 +11,12 @@ import contextlib
 from collections import deque
 from typing import TYPE_CHECKING
 
-from dataserver.archive.batch_run import BatchFile, BatchRun
+from dataserver.archive.batch_files import BatchFile
+from dataserver.archive.batch_run import BatchRun
 from dataserver.threads import finished
 
 if TYPE_CHECKING:
-    from dataserver.archive.batch_run import BatchSettings
+    from dataserver.archive.batch_files import BatchSettings
     from dataserver.archive.model import Fetched, FetchOrder
 
 

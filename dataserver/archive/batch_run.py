@@ -9,24 +9,23 @@ listens; the run ends when nobody wants any of its files.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from common.command import ErrorClass, Failure, OpenInput, run_command
 from common.command.growth import Growth
 from common.units import write_duration
+from dataserver.archive import batch_files
 from dataserver.archive.batch_lines import Said, cancel_line, file_line, understand
 from dataserver.archive.batch_roll import OVER, FileState, Roll
 from dataserver.archive.commanded import look_at
 from dataserver.archive.hearing import Hearing
-from dataserver.archive.model import Fetched, FetchOrder
+from dataserver.archive.model import Fetched
 from dataserver.archive.run_failure import ABOUT_THE_COMMAND, failure_of_run
 from dataserver.disk import is_no_space
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from common.command import CommandResult, CommandSpec
-    from dataserver.archive.site_commands import SiteCommands
+    from dataserver.archive.batch_files import BatchFile, BatchSettings
 
 log = logging.getLogger(__name__)
 
@@ -51,31 +50,6 @@ LINGER_S: Final = 30.0
 
 #: What a run was at work on, or is through with.
 _TOUCHED: Final = frozenset({FileState.STARTED, FileState.DONE, FileState.FAILED, FileState.GONE})
-
-
-@dataclass(eq=False, slots=True)
-class BatchFile:
-    """One file of a run, and what its end is told to; `source` is the archive's name."""
-
-    order: FetchOrder
-    source: str
-    ended: asyncio.Future[Fetched]
-    since_s: float
-    key: str = ""
-    run: BatchRun | None = None
-    growth: Growth | None = None
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchSettings:
-    """How a batch command is run; `hears_cancel`: its input stays open for what is cancelled."""
-
-    argv: Sequence[str]
-    commands: SiteCommands
-    deadline_s: float
-    stall_s: float
-    hears_cancel: bool
 
 
 class BatchRun:
@@ -127,7 +101,7 @@ class BatchRun:
             return
         if self._input is not None:
             self._input.write(cancel_line(file.key))
-        if await asyncio.to_thread(_is_written, file.order.target):
+        if await asyncio.to_thread(batch_files.is_written, file.order.target):
             over = asyncio.create_task(file.over.wait())
             await asyncio.wait(
                 {over, self._task}, timeout=DROP_GRACE_S, return_when="FIRST_COMPLETED"
@@ -237,7 +211,7 @@ class BatchRun:
         """Sees how far the files have come."""
         looking = [self._files[key] for key in self._roll.wanted]
         now_s = time.monotonic()
-        grown = await asyncio.to_thread(_grown, looking, now_s)
+        grown = await asyncio.to_thread(batch_files.grown, looking, now_s)
         for file, size_bytes in grown:
             self._alive_s = max(self._alive_s, now_s)
             if file.order.on_progress is not None and not file.ended.done():
@@ -324,36 +298,9 @@ class BatchRun:
             if self._roll[key] in {FileState.DROPPED, FileState.GONE}:
                 shutil.rmtree(file.order.target.parent, ignore_errors=True)
         for file in self.left_over:
-            _empty(file.order.target.parent)
+            batch_files.empty(file.order.target.parent)
 
 
 def _is_about_files(result: CommandResult | None) -> bool:
     """Whether a failed run may have failed for one of its files; None: we ended it."""
     return result is None or result.exit_code not in ABOUT_THE_COMMAND
-
-
-def _empty(directory: Path) -> None:
-    """Removes all that is in a directory, if it is there; blocks."""
-    with contextlib.suppress(OSError):
-        for path in directory.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-
-
-def _is_written(target: Path) -> bool:
-    """Whether anything lies where a file is to be; blocks."""
-    try:
-        return any(target.parent.iterdir())
-    except OSError:
-        return False
-
-
-def _grown(files: Sequence[BatchFile], now_s: float) -> list[tuple[BatchFile, int]]:
-    """The files that have changed since they were last looked at, and their sizes; blocks."""
-    return [
-        (file, file.growth.size_bytes)
-        for file in files
-        if file.growth is not None and file.growth.look(now_s)
-    ]

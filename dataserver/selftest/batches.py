@@ -38,6 +38,7 @@ class Heard:
 
     roll: Roll
     ends: dict[str, tuple[Said, float]] = field(default_factory=dict)
+    begun: set[str] = field(default_factory=set)
     complaints: list[str] = field(default_factory=list)
 
     def hear(self, line: bytes) -> bool:
@@ -52,6 +53,8 @@ class Heard:
             self.complaints.append(complaint)
         elif said.state in {"done", "failed"}:
             self.ends[said.key] = (said, time.time())
+        else:
+            self.begun.add(said.key)
         return True
 
 
@@ -69,6 +72,7 @@ async def check_batch(bench: Bench, lfns: Sequence[str]) -> AsyncIterator[Findin
             yield finding
     yield _check_missing(whole, heard, str(len(names)), targets[str(len(names))])
     yield _check_words(whole, heard)
+    yield _check_begun(whole, heard)
     yield _check_end(whole, result)
     yield await bench.stops(whole, _spec(bench, lines), result.duration_s)
 
@@ -162,6 +166,16 @@ def _check_words(subject: Subject, heard: Heard) -> Finding:
     states = [heard.roll[key] for key in heard.ends]
     done = sum(state is FileState.DONE for state in states)
     return subject.ok(check, f"{done} done, {len(states) - done} failed")
+
+
+def _check_begun(subject: Subject, heard: Heard) -> Finding:
+    check = "says when it begins with a file"
+    silent = [key for key, (said, _) in heard.ends.items() if said.failure is None]
+    silent = [key for key in silent if key not in heard.begun]
+    if not silent:
+        return subject.ok(check, f"of {len(heard.begun)} files")
+    advice = 'say "started" before each: else a failure of the command is blamed on other files'
+    return subject.warning(check, f"not of {len(silent)} of {len(heard.ends)}", advice)
 
 
 def _check_end(subject: Subject, result: CommandResult) -> Finding:

@@ -17,13 +17,14 @@ from common.config.mss import MssConfig
 from common.names import NameMap
 from dataserver.selftest import Bench, Finding, Verdict, bench, check_commands, kinds_of
 from packhorse.cli.main import main
+from packhorse.scripts import find_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-HERE = Path(__file__).parent
-STAT = [sys.executable, "-S", str(HERE.parents[1] / "examples" / "scripts" / "stat.py"), "{source}"]
-LIST = [sys.executable, "-S", str(HERE.parents[1] / "examples" / "scripts" / "list.py"), "{source}"]
+MOUNTED = [sys.executable, "-S", str(find_kind("mounted").path)]
+STAT = [*MOUNTED, "stat", "{source}"]
+LIST = [*MOUNTED, "list", "{source}"]
 LFN = "/store/run 7/a.root"
 CONTENT = b"what the detector saw\n" * 100
 OK, WARNING, FAILED, SKIPPED = Verdict.OK, Verdict.WARNING, Verdict.FAILED, Verdict.SKIPPED
@@ -268,6 +269,7 @@ for line in sys.stdin:
 time.sleep(0.1)
 """
 GOOD_BATCH = """
+    say(id=key, state="started")
     if os.path.exists(source):
         shutil.copyfile(source, target)
         say(id=key, state="done")
@@ -281,7 +283,18 @@ GOOD_BATCH = """
     [
         (GOOD_BATCH, {}),
         ("pass", {"brings the file", "says when there is no such file"}),
-        ("say(id=key, state='done')", {"brings the file", "says when there is no such file"}),
+        (
+            "say(id=key, state='done')",
+            {
+                "brings the file",
+                "says when there is no such file",
+                "says when it begins with a file",
+            },
+        ),
+        (
+            GOOD_BATCH.replace('say(id=key, state="started")', "pass"),
+            {"says when it begins with a file"},
+        ),
         (
             GOOD_BATCH.replace('error="not found"', 'error="permanent"'),
             {"says when there is no such file"},
@@ -292,7 +305,7 @@ GOOD_BATCH = """
         (GOOD_BATCH + "    if key == '3': sys.exit(1)", {"ends well when all files are over"}),
         (
             GOOD_BATCH.replace(
-                "say(id=key, state", "os.utime(target, (0, 0)); say(id=key, state", 1
+                'say(id=key, state="done"', 'os.utime(target, (0, 0)); say(id=key, state="done"'
             ),
             {"says so at once"},
         ),

@@ -95,7 +95,9 @@ class Submitter:
             together=TOGETHER,
         )
         self._copies = asyncio.Semaphore(settings.copies)
-        self._submits = Batcher(self._submit_all, TOGETHER, parallel=settings.parallel)
+        # What is wanted while one run is under way goes into the next together.
+        parallel = 1 if self._submit.takes_many else settings.parallel
+        self._submits = Batcher(self._submit_all, TOGETHER, parallel=parallel)
         self._submitting: dict[str, asyncio.Future[None]] = {}
         self._loops: list[asyncio.Task[None]] = []
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.command import ErrorClass, Failure
+from common.command import ErrorClass, Failure, progress_in
 from dataserver.archive.batch_lines import (
     REASON_CHARACTERS,
     Said,
@@ -17,6 +17,7 @@ from dataserver.archive.batch_lines import (
     understand,
 )
 from dataserver.archive.batch_roll import MOVES, OVER, WANTED, FileState, Roll
+from dataserver.archive.submitting.words import many_answers, one_answer
 
 WORDS = ("started", "progress", "done", "failed")
 
@@ -80,6 +81,33 @@ def test_failures_have_a_class_and_a_reason(fields: dict[str, object], failure: 
     said = understand(json.dumps({"id": "1", "state": "failed", **fields}).encode())
     assert said is not None
     assert said.failure == failure
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+FIELDS = st.dictionaries(
+    st.sampled_from(["id", "key", "state", "note", "reason", "error", "exit_code"]),
+    JSON | st.sampled_from([*WORDS, "waiting", "ready", "unknown", "not found", "1"]),
+)
+
+
+@given(st.lists(FIELDS.map(json.dumps) | st.text() | JSON.map(json.dumps), max_size=5))
+def test_whatever_a_command_prints_is_understood_or_passed_over(lines: list[str]) -> None:
+    output = "\n".join(lines).encode("utf-8", "surrogatepass")
+    for line in output.split(b"\n"):
+        said = understand(line)
+        if said is not None:
+            assert said.state in WORDS
+            assert (said.failure is not None) == (said.state == "failed")
+            assert "\n" not in said.note
+        assert progress_in(line) is None or "\n" not in str(progress_in(line))
+    for answer in (one_answer(output), *(answer for _, answer in many_answers(output))):
+        assert (answer.failure is not None) == (answer.state == "failed")
+        assert "\0" not in answer.archive_id
+        assert answer.failure is None or "\n" not in answer.failure.reason
 
 
 def test_the_table_leads_from_every_state_to_an_end() -> None:
