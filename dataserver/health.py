@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: How often the disk is tried, and how long it may take to answer.
+#: How often it is looked whether the disk is there, whether it can be written to, and how
+#: long it may take to answer.
+LOOK_EVERY_S: Final = 1.0
 PROBE_EVERY_S: Final = 5.0
 PROBE_LIMIT_S: Final = 20.0
 _PROBE_BYTES: Final = b"packhorse tries whether this disk can be written to\n"
@@ -82,10 +84,14 @@ class DiskHealth:
 
     async def watch(self) -> None:
         """Tries the disk for ever."""
+        loop = asyncio.get_running_loop()
+        probe_s = loop.time()
         while True:
             await self.is_there()
-            await self._try_to_write()
-            await asyncio.sleep(PROBE_EVERY_S)
+            if loop.time() >= probe_s:
+                await self._try_to_write()
+                probe_s = loop.time() + PROBE_EVERY_S
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def is_there(self) -> bool:
         """Looks whether the disk is there; who asks meanwhile waits for the same look."""

@@ -33,6 +33,7 @@ LFNS = ("/store/a", "/store/run7/b", "/store/run7/c")
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "LOOK_EVERY_S", 0.05)
     monkeypatch.setattr(health, "PROBE_EVERY_S", 0.05)
     monkeypatch.setattr(keeper, "RETRY_S", 0.05)
 
@@ -99,7 +100,7 @@ async def test_a_disk_that_is_not_mounted_any_more_loses_nothing_and_comes_back(
 async def test_files_of_a_disk_that_fails_are_not_taken_for_damaged(
     site: DataSite, redirector: FakeRedirector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "PROBE_EVERY_S", 3600.0)  # only a reader finds out
+    monkeypatch.setattr(health, "LOOK_EVERY_S", 3600.0)  # only a reader finds out
     async with site.running() as service:
         await _stage_all(redirector)
         with monkeypatch.context() as patch:

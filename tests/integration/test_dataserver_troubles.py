@@ -124,6 +124,7 @@ async def test_a_file_that_cannot_be_removed_is_online_again(
 async def test_a_sick_disk_is_told_with_every_heartbeat_until_it_is_well(
     site: DataSite, redirector: FakeRedirector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("dataserver.health.LOOK_EVERY_S", 0.05)
     monkeypatch.setattr("dataserver.health.PROBE_EVERY_S", 0.05)
     async with site.running():
         node = redirector.nodes["disk1"]
@@ -136,6 +137,7 @@ async def test_a_sick_disk_is_told_with_every_heartbeat_until_it_is_well(
 async def test_a_disk_smaller_than_the_quota_promises_is_told(
     site: DataSite, redirector: FakeRedirector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("dataserver.health.LOOK_EVERY_S", 0.05)
     monkeypatch.setattr("dataserver.health.PROBE_EVERY_S", 0.05)
     monkeypatch.setattr(PoolDisk, "free_bytes", lambda _: 1000)
     site.stagecmd = site.script("sleep 1000")

@@ -79,13 +79,16 @@ async def test_a_lower_quota_is_purged_down_to(site: DataSite, redirector: FakeR
 async def test_sighup_while_it_stops_does_not_cut_that_short(
     site: DataSite, redirector: FakeRedirector
 ) -> None:
-    site.stagecmd = site.script('trap "" TERM; sleep 1000')
+    go = site.folder / "go"
+    wait = f"while [ ! -e {go} ]; do sleep 0.02; done"
+    site.stagecmd = site.script(f"trap '{wait}; exit 1' TERM; {wait}")
     async with DataProcess.running(site) as process:
         recall = redirector.start("disk1", LFNS[0], size_bytes=len(CONTENT))
         await redirector.until(lambda: redirector.nodes["disk1"].heartbeat.recalls_running == 1)
         process.send(signal.SIGTERM)
         await becomes_true(lambda: "SIGTERM: stopping" in process.log())
         process.send(signal.SIGHUP)
+        go.touch()
         ended = await redirector.has_ended(recall)
         assert "being stopped" in ended.failure.reason
         assert await process.stopped() == 0
