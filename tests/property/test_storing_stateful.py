@@ -60,7 +60,7 @@ class StoringMachine(RuleBasedStateMachine):
         #: What the archive has: the content, and whether it is the whole of it.
         self.archive: dict[str, tuple[int, bool]] = {}
         self.foreign: set[str] = set()
-        self.removed: set[int] = set()  # contents that clients were told are gone
+        self.removed: set[int] = set()  # contents that clients removed or replaced
         self.begin_life()
 
     @initialize(foreign=st.sets(NAMES, max_size=1), can_look=st.booleans(), sums=st.booleans())
@@ -205,6 +205,8 @@ class StoringMachine(RuleBasedStateMachine):
             self.feed(ev.UploadFailed(upload_id, Refused("Input/output error")))
             return
         _, content = self.uploads.pop(upload_id)
+        if order.lfn in self.rows:
+            self.removed.add(self.rows[order.lfn].content)
         self.rows[order.lfn] = Row(content)
         self.feed(ev.UploadPublished(upload_id))
 
@@ -265,7 +267,7 @@ class StoringMachine(RuleBasedStateMachine):
         lfns = self.removing.pop(0)
         for lfn in lfns:
             content = self.rows.pop(lfn).content
-            if self.archive.get(lfn, (None, True))[0] != content:
+            if lfn in self.node.removals._ordered:
                 self.removed.add(content)
         self.feed(ev.Removed(lfns))
 

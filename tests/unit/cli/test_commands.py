@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,7 @@ from packhorse.values import (
     Group,
     Location,
     MissingRange,
+    NodeStores,
     Pin,
     PinnedFile,
     Pinning,
@@ -35,6 +37,8 @@ from packhorse.values import (
     SessionState,
     StageProgress,
     StageRequest,
+    StoredFile,
+    Storing,
     StoryLine,
 )
 from packhorse.values.files import Checksum
@@ -48,6 +52,7 @@ LOCATIONS = [
     Location("/store/a", FileState.ONLINE, 1_500_000, (NODE,), ""),
     Location("/store/b", FileState.FAILED, 0, (), "tape broke"),
 ]
+(NODE_STATUS,) = STATUS.nodes
 REQUEST = StageRequest(
     "r1", "me@here", 0, "", 1e9, 1e9, RequestState.FAILED, 2, 1, 1, 0,
     (RequestedFile("/store/a", FileState.ONLINE, ""),
@@ -406,3 +411,62 @@ def test_a_result_is_fetched_later(run: Callable[..., Told], tmp_path: Path) -> 
     assert json.loads(output.read_text()) == [1]
     assert told.json["output"] == str(output)
     assert told.json["value"] == [1]
+
+
+def test_stores_tells_what_waits_and_why(run: Callable[..., Told]) -> None:
+    waiting = StoredFile("/store/a", 5_000_000, "waiting", 7200.0, 60.0, 3, "the library is down")
+    found = [NodeStores("disk1", (waiting,), ""), NodeStores("disk2", (), "")]
+    told = run("stores", "--failed", "--node", "disk1", "--limit", "5", stores=found)
+    assert told.question == ("stores", ("disk1",), {"failed_only": True, "limit": 5})
+    lines = told.out.splitlines()
+    assert lines[0] == "disk1:"
+    for word in ("waiting", "5 MB", "2h 00m", "1m 00s", "/store/a", "the library is down"):
+        assert word in lines[2]
+    assert lines[3] == "disk2: nothing to store"
+    away = run("stores", stores=[NodeStores("disk1", (), "not in touch")])
+    assert away.out == "disk1: not in touch\n"
+    assert run("stores", "--json", stores=found).json[0]["stores"][0]["attempts"] == 3
+
+
+def test_store_has_files_stored_or_tells_why_not(run: Callable[..., Told]) -> None:
+    told = run("store", "/a", store=Storing(("/a",), ()))
+    assert told.question == ("store", (["/a"],), {"all_failed": False})
+    assert (told.code, told.out) == (0, "1 file to be stored now, see packhorse stores\n")
+    told = run("store", "--failed", store=Storing((), ()))
+    assert told.question == ("store", ([],), {"all_failed": True})
+    refused = Storing((), (Refusal("/b", "it is in the archive"),))
+    told = run("store", "/b", store=refused)
+    assert told.code == 7
+    assert "not stored: /b: it is in the archive" in told.out
+    assert "and not both" in run("store", "/b", "--failed").err
+    assert "no file is named" in run("store").err
+
+
+def test_status_tells_what_the_archive_does_not_have_yet(run: Callable[..., Told]) -> None:
+    load = replace(
+        NODE_STATUS.load,
+        unarchived_files=7,
+        unarchived_bytes=9_000_000,
+        stores_waiting=5,
+        stores_waiting_bytes=5_000_000,
+        stores_failed=2,
+        stores_oldest_s=7200.0,
+    )
+    status = replace(STATUS, nodes=(replace(NODE_STATUS, load=load),))
+    (line,) = (
+        line for line in run("status", status=status).out.splitlines() if line.startswith("stores")
+    )
+    assert line == (
+        "stores       5 files (5 MB) to store in the archive, the oldest written 2h 00m ago, "
+        "2 failed for good, 2 others kept in the pools only"
+    )
+    assert "stores " not in run("status", status=STATUS).out
+
+
+def test_explain_tells_of_a_file_that_only_a_pool_has(run: Callable[..., Told]) -> None:
+    found = Explanation(
+        "/store/a", FileState.ONLINE, "/archive/a", (ReplicaOnNode("disk1", 5),),
+        (), (), (), "", ("only on disk1, to be stored in the archive: waiting",),
+    )  # fmt: skip
+    out = run("explain", "/store/a", explain=found).out
+    assert "only on disk1, to be stored in the archive: waiting\n" in out

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.command import PLACEHOLDERS, check_template, render_argv
+from common.command import PLACEHOLDERS, STORE_PLACEHOLDERS, check_template, render_argv
 from common.errors import ConfigError
 
 VALUES = {"source": "/archive/a b", "target": "/pool/t", "lfn": "/store/a", "size": 17}
@@ -86,3 +86,12 @@ def test_values_stay_one_word_and_are_not_looked_into(
 def test_every_placeholder_can_be_used() -> None:
     template = ["x", *(f"{{{name}}}" for name in PLACEHOLDERS)]
     assert check_template(template) == set(PLACEHOLDERS)
+
+
+def test_a_command_may_have_placeholders_and_appended_words_of_its_own() -> None:
+    values = {"source": "/archive/a", "lfn": "/store/a"}
+    assert render_argv(["rm"], values, appended=("source",)) == ["rm", "/archive/a"]
+    assert render_argv(["rm", "{lfn}"], values, appended=("source",)) == ["rm", "/store/a"]
+    with pytest.raises(ConfigError, match=r"unknown placeholder \{size\}; known are \{source\}, "):
+        render_argv(["rm", "{size}"], values)
+    assert check_template(["put", "{checksum}"], STORE_PLACEHOLDERS) == {"checksum"}
