@@ -88,10 +88,21 @@ async def _check_remove(bench: Bench, name: str) -> AsyncIterator[Finding]:
         yield subject.failure("removes a file", failure, "run it by hand, as this user")
         return
     yield subject.ok("removes a file", name)
+    if bench.archive.can_examine:
+        yield await _is_gone(bench, subject)
     again = await bench.archive.remove(name)
-    check = "says when there is no such file"
-    if again is not None and again.error_class is ErrorClass.NOT_FOUND:
-        yield subject.ok(check, again.reason)
+    check = "does not mind that there is no such file"
+    if again is None or again.error_class is ErrorClass.NOT_FOUND:
+        yield subject.ok(check, "it ended well" if again is None else again.reason)
     else:
-        said = "it ended well" if again is None else again.reason
-        yield subject.warning(check, said, "exit with 66 when the archive has no such file")
+        yield subject.warning(check, again.reason, "exit with 0, or with 66")
+
+
+async def _is_gone(bench: Bench, subject: Subject) -> Finding:
+    check = "is gone from the archive then"
+    (found,) = await bench.archive.examine([subject.lfn])
+    if found.presence is Presence.NOT_THERE:
+        return subject.ok(check, found.reason)
+    said = found.reason or f"the archive says that it is {found.presence.value}"
+    advice = "end well only when the archive has no such file any more"
+    return subject.failed(check, said, advice)

@@ -445,13 +445,15 @@ async def test_storing_is_tried_only_when_asked_for(
     }
     assert not {kind for kind, _, _ in await checked(store, keys)} & {"store", "remove"}
     found = await checked(store, keys, "store")
-    assert len(found) == 6
+    assert len(found) == 7
     assert troubles(found) == {}
     assert sorted(path.name for path in (store / "run 7").iterdir()) == before
     found = await checked(
         store, {**keys, "storecmd": ["sh", "-c", 'touch "$2"', "sh", *words]}, "store"
     )
     assert troubles(found).keys() == {"is known to the archive then", "comes back as it was"}
+    found = await checked(store, {**keys, "removecmd": ["true", "{source}"]}, "store")
+    assert troubles(found).keys() == {"is gone from the archive then"}
 
 
 # --- the command --------------------------------------------------------------------------
