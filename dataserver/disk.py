@@ -12,8 +12,9 @@ at the top, which no LFN can name: `.incoming/<recall>/` holds what is being sta
 
 All of this blocks; the shell calls it in the pool's own threads: `readers` and `writers` for
 clients, `senders` for what goes to them straight from the disk, `checkers` for what reads
-whole files, `threads` for everything else, which is quick. So nothing quick has to wait
-until a large file was read.
+whole files, `probers` for what finds out how the disk is, `threads` for everything else, which
+is quick. So nothing quick has to wait until a large file was read, and a disk that is only busy
+is not taken for one that hangs.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ THREADS: Final = 8
 READERS: Final = 32
 SENDERS: Final = 32
 WRITERS: Final = 16
+PROBERS: Final = 2
 
 _SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 # An empty directory may be removed by a purge between being made and being used.
@@ -102,6 +104,7 @@ class PoolDisk:
         self.readers = Threads(f"{root.name} readers", READERS)
         self.senders = Threads(f"{root.name} senders", SENDERS)
         self.writers = Threads(f"{root.name} writers", WRITERS)
+        self.probers = Threads(f"{root.name} probers", PROBERS)
         try:
             self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             for name in (INCOMING, PRIVATE):
@@ -120,7 +123,14 @@ class PoolDisk:
 
     def close(self) -> None:
         """Lets go of the directories."""
-        for threads in (self.threads, self.checkers, self.readers, self.senders, self.writers):
+        for threads in (
+            self.threads,
+            self.checkers,
+            self.readers,
+            self.senders,
+            self.writers,
+            self.probers,
+        ):
             threads.close()
         os.close(self._incoming_fd)
         os.close(self._root_fd)

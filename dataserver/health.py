@@ -61,7 +61,7 @@ class DiskHealth:
 
     def __init__(self, engine: Engine, disk: PoolDisk, identity: str) -> None:
         self._engine = engine
-        self._disk = disk
+        self.disk = disk
         self._identity = identity
         self._free_bytes: int | None = None
         self._problem = ""
@@ -84,14 +84,9 @@ class DiskHealth:
 
     async def watch(self) -> None:
         """Tries the disk for ever."""
-        loop = asyncio.get_running_loop()
-        probe_s = loop.time()
-        while True:
-            await self.is_there()
-            if loop.time() >= probe_s:
-                await self._try_to_write()
-                probe_s = loop.time() + PROBE_EVERY_S
-            await asyncio.sleep(LOOK_EVERY_S)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_presence(), name="disk's presence")
+            group.create_task(self._watch_writing(), name="disk's writing")
 
     async def is_there(self) -> bool:
         """Looks whether the disk is there; who asks meanwhile waits for the same look."""
@@ -103,6 +98,16 @@ class DiskHealth:
 
     # --- inside -------------------------------------------------------------
 
+    async def _watch_presence(self) -> None:
+        while True:
+            await self.is_there()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _watch_writing(self) -> None:
+        while True:
+            await self._try_to_write()
+            await asyncio.sleep(PROBE_EVERY_S)
+
     def _looked(self, looking: asyncio.Task[None]) -> None:
         self._looking = None
         if not looking.cancelled():
@@ -111,7 +116,7 @@ class DiskHealth:
 
     async def _look(self) -> None:
         """Looks for the disk once. One that hangs is reported, and then waited for."""
-        look = self._disk.threads.call(lambda: find(self._disk, self._identity))
+        look = self.disk.probers.call(lambda: find(self.disk, self._identity))
         done, _ = await asyncio.wait([look], timeout=PROBE_LIMIT_S)
         if not done:
             self._went(f"the pool's disk has not answered for {PROBE_LIMIT_S:g} s")
@@ -127,9 +132,9 @@ class DiskHealth:
                     log.info("%s: the pool's disk is back", self._engine.name)
                     self._engine.post(DiskCame())
             case Whereabouts.AWAY:
-                self._went(f"the pool is not at {self._disk.root} any more; is its disk mounted?")
+                self._went(f"the pool is not at {self.disk.root} any more; is its disk mounted?")
             case Whereabouts.ANOTHER:
-                self._went(f"another pool was mounted at {self._disk.root}, or this one anew")
+                self._went(f"another pool was mounted at {self.disk.root}, or this one anew")
                 self.replaced.set()
 
     def _went(self, why: str) -> None:
@@ -142,7 +147,7 @@ class DiskHealth:
         """Writes a little, and learns what is free. A disk that hangs is waited for."""
         if self._engine.node.pool.away:
             return
-        probe = self._disk.threads.call(self._write)
+        probe = self.disk.probers.call(self._write)
         done, _ = await asyncio.wait([probe], timeout=PROBE_LIMIT_S)
         if not done:
             self._note(f"the pool's disk has not taken a byte for {PROBE_LIMIT_S:g} s")
@@ -160,8 +165,8 @@ class DiskHealth:
         self._problem = problem
 
     def _write(self) -> int:
-        free_bytes = self._disk.free_bytes()
-        fd = self._disk.create_probe()
+        free_bytes = self.disk.free_bytes()
+        fd = self.disk.create_probe()
         try:
             if free_bytes:
                 os.write(fd, _PROBE_BYTES)

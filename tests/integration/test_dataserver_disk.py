@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import shutil
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from common.errors import DiskAway
 from common.service import NamedTasks
 from dataserver import health, keeper
-from dataserver.disk import PoolDisk
+from dataserver.disk import THREADS, PoolDisk
 from dataserver.keeper import KeptDataServer
 from dataserver.service import DataServerService
 from tests.support.data_site import DataSite
@@ -246,3 +247,20 @@ async def test_a_directory_that_cannot_be_read_at_the_start_is_not_taken_for_an_
     (site.archive / "store").rename(site.archive / "elsewhere")
     async with site.running():
         assert redirector.nodes["disk1"].replicas.keys() == set(LFNS)
+
+
+async def test_a_disk_that_is_busy_is_not_taken_for_one_that_hangs(
+    site: DataSite, redirector: FakeRedirector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "PROBE_LIMIT_S", 0.1)
+    done = threading.Event()
+    async with site.running() as service:
+        disk = service.health.disk
+        busy = [disk.threads.call(done.wait) for _ in range(THREADS)]
+        try:
+            beats = redirector.nodes["disk1"].beats
+            await redirector.until(lambda: redirector.nodes["disk1"].beats > beats + 5)
+            assert redirector.nodes["disk1"].heartbeat.trouble == ""
+        finally:
+            done.set()
+        await asyncio.gather(*busy)
