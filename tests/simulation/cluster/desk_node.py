@@ -292,7 +292,7 @@ class DeskNode:
             case do.PinFiles(lfns=lfns):
                 self._until_answered(head_ev.PinAsked(lfns, OWNER, 600.0))
             case do.UnpinFiles(lfns=lfns):
-                self._until_answered(head_ev.UnpinAsked(OWNER, lfns))
+                self._until_answered(head_ev.UnpinAsked(OWNER, lfns, done=True))
             case do.ReleaseSession():
                 self._until_answered(head_ev.UnpinAsked(OWNER))
             case do.SessionOver():

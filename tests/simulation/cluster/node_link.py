@@ -149,6 +149,8 @@ class NodeLink:
                 self._cancel(recall_id, reason)
             case head_do.SetPins(files=files, complete=complete):
                 self._set_pins({one.lfn: one.pins for one in files}, complete)
+            case head_do.DoneWith(lfns=lfns):
+                node.handle(ev.DoneWith(lfns))
             case head_do.NoteUses():
                 pass
             case _:
