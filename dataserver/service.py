@@ -99,6 +99,7 @@ class DataServerService:
             "high_watermark",
             "low_watermark",
             "max_files",
+            "purge_policy",
             "drain",
             "scrub_rate",
             "scrub_interval",
@@ -193,7 +194,8 @@ class DataServerService:
         old, self._config = self._config, config
         if self._engine is None or self._link is None:
             return
-        self._engine.post(LimitsChanged(_limits(config)))
+        policy = POLICIES[config.purge_policy]
+        self._engine.post(LimitsChanged(_limits(config), policy))
         self.scrubber.set_limits(config.scrub_rate, config.scrub_interval)
         if any(getattr(old, key) != getattr(config, key) for key in _SAID_IN_HELLO):
             self._link.join_anew()

@@ -64,12 +64,14 @@ class Uses:
     async def flush(self) -> None:
         """Writes all that has gathered. What cannot be written is given up, with a warning."""
         self._due.clear()
-        marks = self._engine.node.pool.take_remarked()
+        pool = self._engine.node.pool
+        marks = pool.take_remarked()
         used: Mapping[str, float] = {}
         try:
             used = await self._catalogue.flush_uses()
             await self._catalogue.marks.keep(marks)
         except PackhorseError as error:
+            pool.give_back_remarked(marks)
             log.warning("%s: times of last use are not kept: %s", self._engine.name, error)
         if self._access_log is not None:
             lines, self._lines = self._lines, []

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dataserver.checksum import Checksum
     from dataserver.core.candidates import Advice
     from dataserver.core.failure import Failure
+    from dataserver.core.policies import PurgePolicy
     from dataserver.core.replica import Limits
 
 # --- the redirector ---------------------------------------------------------
@@ -417,6 +418,7 @@ class LimitsChanged:
     """An admin wants the pool to hold more or less."""
 
     limits: Limits
+    policy: PurgePolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

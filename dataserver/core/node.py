@@ -404,6 +404,8 @@ class Node:
 
     def _limits_changed(self, event: events.LimitsChanged, _now_s: float) -> None:
         self.pool.set_limits(event.limits)
+        if event.policy is not None:
+            self.purging.policy = event.policy
 
     def _tick(self, _event: events.Tick, now_s: float) -> None:
         self.pool.expire_pins(now_s)

@@ -105,6 +105,9 @@ class Pool(Books):
             assert old.standing is Standing.HELD, (lfn, old.standing)
             assert not old.archived, lfn
             self.drop(lfn)
+            if old.mark is not None:
+                # What was said of the old content says nothing of the new.
+                self._remarked[lfn] = None
         self._space.give_up(holder)
         replica = self._enter(lfn, size_bytes, now_s, Standing.HELD, archived)
         self._join_idle(replica)
@@ -173,6 +176,10 @@ class Pool(Books):
         """The marks that were set or taken away since the last call, of replicas still here."""
         remarked, self._remarked = self._remarked, {}
         return {lfn: one.mark for lfn in remarked if (one := self._replicas.get(lfn)) is not None}
+
+    def give_back_remarked(self, lfns: Iterable[str]) -> None:
+        """What was taken could not be kept: the next call tells of these again."""
+        self._remarked.update(dict.fromkeys(lfns))
 
     def set_pins(self, lfn: str, pins: Iterable[Pin], now_s: float) -> None:
         """Makes `pins` all the pins on a name, held or not."""

@@ -66,7 +66,8 @@ class Purging:
         self.bytes_purged = 0
         self._pool = pool
         self._removals = removals
-        self._policy = policy
+        #: Who goes first, from the next round on.
+        self.policy = policy
         self._out = out
         self._asks_command = asks_command
         self._round: _Round | None = None
@@ -87,7 +88,7 @@ class Purging:
 
     def plan(self, target_bytes: int, limit: int, advice: Advice, now_s: float) -> Plan:
         """What a purge down to `target_bytes` used (0: the low watermark) would do now."""
-        return plan(self._pool, self._policy, advice, self._plan_goal(target_bytes), now_s, limit)
+        return plan(self._pool, self.policy, advice, self._plan_goal(target_bytes), now_s, limit)
 
     def plan_question(self, target_bytes: int, now_s: float) -> AskPurgeCommand:
         """What the purge command would be asked before such a plan."""
@@ -131,9 +132,9 @@ class Purging:
     def advised(self, event: Advised) -> None:
         """Takes the purge command's answer into the round that asked."""
         if event.problem:
-            self._out.append(Tell(f"{event.problem}; policy {self._policy.name} decides alone"))
+            self._out.append(Tell(f"{event.problem}; policy {self.policy.name} decides alone"))
         if self._round is not None and self._round.candidates is None:
-            self._round.candidates = Candidates(self._pool, self._policy, event.advice)
+            self._round.candidates = Candidates(self._pool, self.policy, event.advice)
 
     def removed(self, event: Removed) -> None:
         """Counts what was purged. To be told before the pool is."""
@@ -162,7 +163,7 @@ class Purging:
         if self._asks_command:
             self._out.append(self._question(round_.goal, now_s))
         else:
-            round_.candidates = Candidates(self._pool, self._policy)
+            round_.candidates = Candidates(self._pool, self.policy)
         return round_
 
     def _goal(self, round_: _Round, need_bytes: int, need_files: int) -> Goal:
@@ -202,8 +203,8 @@ class Purging:
             victims = choose(self._pool, proposals, goal, now_s, BATCH_FILES)
         aim = goal_in_words(round_.goal)
         for victim in victims:
-            why = ground_in_words(self._pool, victim, self._policy, now_s)
-            reason = f"purged by policy {self._policy.name} to free {aim}: {why}"
+            why = ground_in_words(self._pool, victim, self.policy, now_s)
+            reason = f"purged by policy {self.policy.name} to free {aim}: {why}"
             self._removals.send_off(victim.lfn, reason)
             round_.in_flight.add(victim.lfn)
         if victims:
@@ -216,7 +217,7 @@ class Purging:
         enough_files = max(CANDIDATES_MIN_FILES, goal.files * CANDIDATES_TIMES)
         lfns: list[str] = []
         size_bytes = 0
-        for proposal in Candidates(self._pool, self._policy).propose(now_s):
+        for proposal in Candidates(self._pool, self.policy).propose(now_s):
             if len(lfns) >= CANDIDATES_MAX_FILES:
                 break
             if size_bytes >= enough_bytes and len(lfns) >= enough_files:

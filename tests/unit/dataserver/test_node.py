@@ -509,6 +509,14 @@ def test_what_is_done_with_is_marked_and_a_soft_eviction_outranks_it() -> None:
     assert only(node.order("/a", 900), do.RemoveFiles).lfns == ("/old2", "/old1")
 
 
+def test_another_policy_holds_from_the_next_round_on() -> None:
+    node = Driven(found=[Found("/small", 10, 1.0), Found("/large", 490, 2.0)])
+    node.welcome()
+    limits = node.node.pool.limits
+    node(ev.LimitsChanged(limits, POLICIES["lru-by-size"]))
+    assert only(node.order("/a", 510), do.RemoveFiles).lfns == ("/large",)
+
+
 def test_whoever_evicts_is_named_in_what_the_redirector_is_told() -> None:
     node = Driven(found=files(3))
     node.welcome()

@@ -133,6 +133,26 @@ def test_a_soft_eviction_is_no_licence_to_take_what_is_open_or_pinned() -> None:
     assert chosen(pool) == ["/f0", "/f2"]
 
 
+def test_marks_that_could_not_be_kept_are_told_again() -> None:
+    pool = make_pool(3)
+    pool.mark("/f0", Mark.SOFT)
+    pool.mark("/f1", Mark.DONE)
+    taken = pool.take_remarked()
+    pool.touch("/f1", 5.0)
+    pool.give_back_remarked(taken)
+    assert pool.take_remarked() == {"/f0": Mark.SOFT, "/f1": None}
+    assert pool.take_remarked() == {}
+
+
+def test_new_content_of_a_name_does_not_inherit_the_mark() -> None:
+    pool = Pool(Limits.of(100, 0, 0.9, 0.5))
+    pool.load([Found("/mine", 10, 1.0, archived=False, mark=Mark.SOFT)])
+    assert pool.reserve("u1", 20)
+    pool.publish("u1", "/mine", 20, 2.0, archived=False)
+    assert pool.take_remarked() == {"/mine": None}
+    pool.check()
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_every_policy_proposes_everything_once(policy: str) -> None:
     rng = random.Random(7)
