@@ -17,6 +17,7 @@ import os
 import ssl
 import urllib.parse
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -78,8 +79,8 @@ class Http:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._timeout_s: float = options.timeout
+        self._authorities: str | None = options.ca
         self._token = _token()
-        self._tls = _tls(options.ca)
 
     def ask(
         self,
@@ -123,6 +124,10 @@ class Http:
             raise reply.failed(url)
 
     # --- inside ---------------------------------------------------------------------
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return _tls(self._authorities)
 
     @contextlib.contextmanager
     def _answer(
