@@ -21,7 +21,8 @@ from hypothesis.stateful import (
 
 from common.errors import PackhorseError
 from redirector.core import events, instructions
-from redirector.core.model import FileFacts
+from redirector.core.model import FileFacts, Hint
+from redirector.core.queue import ArchiveLimit, Limits, Weights
 from redirector.core.settings import HeadSettings
 from redirector.core.states import ErrorClass, RequestState
 from tests.support.redirector_world import FakeNode, World, settled
@@ -40,6 +41,16 @@ SETTINGS = HeadSettings(
     overtaken_limit=2,
     sweep_slice=2,
     forget_node_after_s=300.0,
+    priority_step_s=10.0,
+    weights=Weights({"prod": 2.0}, {"you": 3.0}),
+    limits=Limits(
+        recalls=6,
+        drives=1,
+        archives=(ArchiveLimit("some"), ArchiveLimit("others", recalls=2)),
+        archive_of=lambda lfn: int(lfn[-1]) % 2,
+        volume_s=10.0,
+    ),
+    hint_wait_s=3.0,
 )
 
 names = st.sampled_from(LFNS)
@@ -98,8 +109,19 @@ class HeadMachine(RuleBasedStateMachine):
         pin_s=st.sampled_from([0.0, 0.0, 15.0]),
         sized=st.sampled_from([True, True, True, False]),
         key=st.sampled_from(["", "", "one", "two"]),
+        owner=st.sampled_from(["me", "you"]),
+        activity=st.sampled_from(["", "prod"]),
     )
-    def stage(self, lfns: list[str], priority: int, pin_s: float, sized: bool, key: str) -> None:
+    def stage(
+        self,
+        lfns: list[str],
+        priority: int,
+        pin_s: float,
+        sized: bool,
+        key: str,
+        owner: str = "me",
+        activity: str = "",
+    ) -> None:
         self.asked += 1
         known = {kept.record.idempotency_key: name for name, kept in self.world.requests.items()}
         archive = self.world.archive
@@ -108,7 +130,14 @@ class HeadMachine(RuleBasedStateMachine):
         request_id = f"request{self.asked}"
         done = self.world.give(
             events.StageAsked(
-                request_id, lfns, "me", priority, pin_s, idempotency_key=key, facts=facts
+                request_id,
+                lfns,
+                owner,
+                priority,
+                pin_s,
+                idempotency_key=key,
+                activity=activity,
+                facts=facts,
             )
         )
         (answer,) = [one for one in done if isinstance(one, instructions.AnswerStage)]
@@ -253,6 +282,18 @@ class HeadMachine(RuleBasedStateMachine):
         for node in {self.node(number).name: self.node(number) for number in back}.values():
             self.world.connect(node)
             self.world.deliver(node)
+
+    @precondition(lambda self: self.world.hints_asked)
+    @rule(
+        places=st.lists(st.builds(Hint, st.sampled_from(["", "V1", "V2"]), st.integers(0, 3))),
+        answered=st.booleans(),
+    )
+    def tell_hints(self, places: list[Hint], answered: bool) -> None:
+        """The site's command answers, for some files, or fails."""
+        asked = self.world.hints_asked.pop(0)
+        hints = dict(zip(asked.lfns, places, strict=False))
+        unanswered = [] if answered else [lfn for lfn in asked.lfns if lfn not in hints]
+        self.world.give(events.HintsTold(asked.lfns, hints, unanswered))
 
     @rule(which=st.integers(0, 2**16))
     def hear_an_old_message(self, which: int) -> None:

@@ -110,6 +110,8 @@ class World:
         # What those who watch have been told last.
         self.watched: dict[str, FileState] = {}
         self.answers: list[Instruction] = []
+        # What the head wants to know of tapes, and was not told yet.
+        self.hints_asked: list[instructions.AskHints] = []
         self.past_events: list[Event] = []
         self.boot_head()
 
@@ -122,6 +124,7 @@ class World:
         self.life += 1
         self.head_started_s = self.now_s
         self.watched.clear()
+        self.hints_asked.clear()
         self.head = Head(self.settings, f"life{self.life}", self.rng, self.now_s)
         active = tuple(
             events.RestoredRequest(kept.record, tuple(kept.files.values()))
@@ -195,6 +198,8 @@ class World:
                 self.watched |= {one.lfn: one.state for one in file_events}
             case instructions.SaveRecall():
                 pass
+            case instructions.AskHints():
+                self.hints_asked.append(instruction)
             case _:
                 self.answers.append(instruction)
 
