@@ -105,7 +105,8 @@ class Asking:
         self._books.out.answer(AnswerCancel(len(lfns)))
 
     def end_overdue(self, now_s: float) -> None:
-        """Fails what is still waiting in requests whose time is over."""
+        """Fails what is still waiting in requests whose time is over, some at a time."""
+        left = self._books.settings.overdue_slice
         for request in self._books.requests.overdue(now_s):
             record = request.record
             patience = wording.duration(record.deadline_unix_s - record.created_unix_s)
@@ -114,7 +115,10 @@ class Asking:
                 if place < _EXPLAINED:
                     reason += self._what_it_waited_for(lfn, now_s)
                 self._let_go(request, [lfn], RequestFileState.FAILED, reason, now_s)
+            left -= request.total
             self._settling.end_if_settled(request, now_s)
+            if left <= 0:
+                return
 
     # --- pins ---
 

@@ -32,7 +32,7 @@ def left_on(books: Books, node: Node) -> AnswerDrain:
             named.append((lfn, file_bytes))
     return AnswerDrain(
         recalls_left=len(node.recalls),
-        recalls_left_bytes=sum(recall.bytes_left for recall in node.recalls.values()),
+        recalls_left_bytes=node.left_bytes,
         writes_left=len(node.claims),
         pinned_files=files,
         pinned_bytes=size_bytes,

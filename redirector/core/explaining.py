@@ -98,7 +98,9 @@ class Explaining:
                 lines.append(f"{recall.lfn}: {doing} on {recall.node.name}, no progress for {idle}")
         for recall in books.recalls.queue.foremost(_QUEUED_NAMED):
             waited_s = now_s - recall.waiting_since_s
-            if waited_s >= limit_s:
+            served_s = max(share.served_s for share in recall.shares)
+            # A long queue is no trouble, as long as its owner is served.
+            if min(waited_s, now_s - served_s) >= limit_s:
                 waited = wording.duration(waited_s)
                 lines.append(f"{recall.lfn}: queued for {waited}: {self._blocked(recall, now_s)}")
         return lines + self._held_for_long(now_s)

@@ -68,6 +68,7 @@ class Node:
         "kept_for",
         "last_choice",
         "last_heard_s",
+        "left_bytes",
         "load",
         "load_known",
         "max_files",
@@ -122,6 +123,7 @@ class Node:
         # Every recall it may be running, by LFN, and what is reserved for them.
         self.recalls: dict[str, Recall] = {}
         self.promised_bytes = 0
+        self.left_bytes = 0  # of that, what is still to come
         # Published since the last heartbeat, so not in its figures yet.
         self.fresh_bytes = 0
         self.fresh_pinned_bytes = 0
@@ -201,16 +203,26 @@ class Node:
         assert recall.lfn not in self.recalls
         self.recalls[recall.lfn] = recall
         self.promised_bytes += recall.reserved_bytes
+        self.left_bytes += recall.bytes_left
 
     def release(self, recall: Recall) -> None:
         """Gives back what was reserved for a recall that has ended here."""
         del self.recalls[recall.lfn]
         self.promised_bytes -= recall.reserved_bytes
+        self.left_bytes -= recall.bytes_left
 
     def resize(self, recall: Recall, reserved_bytes: int) -> None:
         """Changes what is reserved for a recall: its size has become known."""
         self.promised_bytes += reserved_bytes - recall.reserved_bytes
+        self.left_bytes -= recall.bytes_left
         recall.reserved_bytes = reserved_bytes
+        self.left_bytes += recall.bytes_left
+
+    def advance(self, recall: Recall, bytes_done: int) -> None:
+        """A recall has come so far here."""
+        self.left_bytes -= recall.bytes_left
+        recall.bytes_done = max(recall.bytes_done, bytes_done)
+        self.left_bytes += recall.bytes_left
 
     def need_bytes(self, recall: Recall, assumed_bytes: int) -> int:
         """What to reserve here for a file; one of unknown size gets an assumed one.
@@ -271,10 +283,9 @@ class Node:
     def candidate(self, site_rate: float) -> Candidate:
         """Its figures for the choice."""
         load = self.load
-        left = sum(recall.bytes_left for recall in self.recalls.values())
         return Candidate(
             self.name,
-            left,
+            self.left_bytes,
             load.staging_rate or site_rate,
             load.cpu_percent,
             load.io_wait_percent,
@@ -287,6 +298,7 @@ class Node:
     def check(self) -> None:
         """Asserts what must hold of one node."""
         assert self.promised_bytes == sum(r.reserved_bytes for r in self.recalls.values())
+        assert self.left_bytes == sum(r.bytes_left for r in self.recalls.values())
         assert all(recall.node is self for recall in self.recalls.values())
         assert self.state not in (NodeState.JOINING, NodeState.UP) or self.connection is not None
         if self.state is NodeState.DROPPED:

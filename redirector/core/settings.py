@@ -54,5 +54,7 @@ class HeadSettings:
     forget_node_after_s: float = 7 * 86400.0
     #: Directories that clients may make in all.
     made_directories: int = 1_000_000
+    #: Files that are given up in one go because the time of their requests is over.
+    overdue_slice: int = 2_000
     #: Replicas of lost nodes swept out of the index in one go.
     sweep_slice: int = 2_000

@@ -76,7 +76,7 @@ class Staging:
         self._learn_size(recall, event.size_bytes)
         if event.bytes_done > recall.bytes_done or event.phase != recall.phase:
             recall.progress_s = now_s
-        recall.bytes_done = max(recall.bytes_done, event.bytes_done)
+        node.advance(recall, event.bytes_done)
         recall.phase = event.phase
 
     def ended(self, node: Node, event: RecallEnded, now_s: float) -> None:

@@ -285,7 +285,9 @@ class HeadMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.world.hints_asked)
     @rule(
-        places=st.lists(st.builds(Hint, st.sampled_from(["", "V1", "V2"]), st.integers(0, 3))),
+        places=st.lists(
+            st.builds(Hint, st.sampled_from(["", "V1", "V2"]), st.integers(0, 3), st.just(0))
+        ),
         answered=st.booleans(),
     )
     def tell_hints(self, places: list[Hint], answered: bool) -> None:

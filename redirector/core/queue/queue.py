@@ -178,6 +178,8 @@ class RecallQueue:
         self.running += 1
         recall.charged_bytes = self._start_bytes + (recall.size_bytes or self._assumed_bytes)
         self._charge(recall, recall.charged_bytes)
+        for share in recall.shares:
+            share.served_s = now_s
 
     def ended(self, recall: Recall) -> None:
         """A node has a recall no longer. If its size was not known, the charge is set right."""

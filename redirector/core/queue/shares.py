@@ -67,6 +67,7 @@ class Share:
         "lanes",
         "number",
         "recalls",
+        "served_s",
         "turns",
         "weight",
     )
@@ -77,6 +78,7 @@ class Share:
         self.weight = weight  # among the owners of its activity
         self.had = 0.0  # in bytes over weight
         self.recalls = 0  # live ones that it wants
+        self.served_s = 0.0  # when it was last given one
         self.alone = (self,)
         self.lanes: dict[Loose | Volume, Lane] = {}
         self.turns: dict[Turns, None] = {}  # that it waits in

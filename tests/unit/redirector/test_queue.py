@@ -396,3 +396,35 @@ def test_large_files_of_one_owner_do_not_keep_others_from_being_looked_at() -> N
     pinned = NodeLoad(staging_rate=100e6, pinned_bytes=50 * GB)
     done = line.site.join("disk1", slots=4, quota_bytes=100 * GB, load=pinned)
     assert owners(list(line.site.starts(done))) == {"small": 5}
+
+
+# --- what makes no progress -----------------------------------------------------------
+
+
+def test_a_long_queue_is_not_stuck_as_long_as_its_owner_is_served() -> None:
+    line = Line(HeadSettings(stuck_after_s=900.0))
+    line.stage(*names("f", 9))
+    line.join()
+    for _ in range(3):
+        line.note(line.site.wait(600.0))
+        line.finish()
+    assert not any("/f/005" in text for text in line.site.head.stuck(line.site.now_s))
+    line.site.wait(901.0)
+    stuck = line.site.head.stuck(line.site.now_s)
+    assert any(text.startswith("/f/005: queued for 45 min: waits for a node") for text in stuck)
+
+
+def test_very_many_that_are_overdue_are_given_up_some_at_a_time() -> None:
+    line = Line(HeadSettings(overdue_slice=3))
+    for request_id in ("r1", "r2", "r3"):
+        line.stage(*names(request_id, 2), request_id=request_id, deadline_s=10.0)
+    line.site.now_s += 11.0
+
+    def active() -> int:
+        return len(line.site.head.requests(active_only=True))
+
+    line.site.give(events.Tick())
+    assert active() == 1
+    assert line.site.head.next_wakeup_s() <= line.site.now_s
+    line.site.give(events.Tick())
+    assert active() == 0
