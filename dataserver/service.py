@@ -257,7 +257,7 @@ class DataServerService:
         )
         replicas = Replicas(engine, disk, losses)
         summing = Summing(engine, disk, catalogue, replicas)
-        storing = Storing(engine, archive, disk, catalogue, running, summing)
+        storing = Storing(engine, archive, disk, catalogue, running, summing, losses)
         self._closing.push_async_callback(storing.stop)
         scrubber = await self._make_scrubber(engine, catalogue, replicas)
         self._let_clients_write(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dataserver.disk import PoolDisk
     from dataserver.engine import Engine
     from dataserver.leftovers import Running
+    from dataserver.losses import Losses
     from dataserver.store_rows import FileToStore
     from dataserver.summing import Summing
 
@@ -52,6 +53,7 @@ class Storing:
         catalogue: Catalogue,
         running: Running,
         summing: Summing,
+        losses: Losses,
     ) -> None:
         self._engine = engine
         self._archive = archive
@@ -59,6 +61,7 @@ class Storing:
         self._catalogue = catalogue
         self._running = running
         self._summing = summing
+        self._losses = losses
         self._steps: dict[str, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[None]] = set()
         engine.carry_with(
@@ -179,7 +182,7 @@ class Storing:
         """Nothing goes to the archive but what was written."""
         found = await self._disk.threads.call(lambda: self._disk.stat(lfn))
         if found is None or not stat.S_ISREG(found.st_mode):
-            self._engine.post(events.Lost(lfn, "vanished", "it was to be stored in the archive"))
+            await self._losses.check([lfn])
             raise StoreError(Failure(FailureKind.TRANSIENT, f"{lfn} has vanished from this node"))
         if (found.st_size, found.st_mtime_ns) != (file.size_bytes, file.mtime_ns):
             reason = f"{lfn} was changed on this node's disk by something else than Packhorse"

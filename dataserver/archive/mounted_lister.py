@@ -20,6 +20,7 @@ from dataserver.archive import mounted
 from dataserver.archive.copier import class_of, reason_of
 from dataserver.archive.daemon import DaemonThreads
 from dataserver.archive.model import ArchiveEntry, Listing, Presence
+from dataserver.archive.store_copy import UNFINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -111,7 +112,8 @@ def _read(path: str, there: list[os.DirEntry[str]]) -> None:
     """Reads a directory, until there is more in it than may be; blocks. Raises OSError."""
     with os.scandir(path) as entries:
         for entry in entries:
-            there.append(entry)
+            if not entry.name.startswith(UNFINISHED):
+                there.append(entry)
             if len(there) > MAX_ENTRIES:
                 return
 

@@ -411,6 +411,20 @@ def test_it_is_not_stalled_while_anything_beside_the_target_changes(
     assert result.failure is None
 
 
+def test_it_is_killed_when_none_of_its_processes_reads_or_writes() -> None:
+    result = run(sh("sleep 1000 & sleep 1000", idle_s=0.4))
+    assert result.cut is Cut.IDLE
+    assert result.failure is not None
+    assert result.failure.error_class is ErrorClass.TRANSIENT
+    assert "it read and wrote nothing for" in result.failure.reason
+
+
+@pytest.mark.parametrize("work", ["echo x >>$1", "read x </dev/zero & kill $!", "echo at it"])
+def test_it_is_not_idle_while_it_works_anywhere(tmp_path: Path, work: str) -> None:
+    working = f"for i in 1 2 3 4 5 6 7 8; do {work}; sleep 0.1; done"
+    assert run(sh(working, str(tmp_path / "elsewhere"), idle_s=0.6)).failure is None
+
+
 def test_it_is_killed_when_it_writes_too_much(tmp_path: Path) -> None:
     target = tmp_path / "target"
     endless = "while :; do head -c 1000000 /dev/zero >>$1; sleep 0.01; done"

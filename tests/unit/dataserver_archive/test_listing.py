@@ -70,6 +70,12 @@ def unmount(store: Path, state: str) -> None:
 # --- what a mounted archive has -----------------------------------------------
 
 
+async def test_what_is_just_being_stored_is_not_told(lister: Lister, store: Path) -> None:
+    (store / ".packhorse-0123-4567").touch()
+    assert names_in(await lister.list_directory("/store")) >= {"a.root"}
+    assert ".packhorse-0123-4567" not in names_in(await lister.list_directory("/store"))
+
+
 async def test_files_and_directories_are_told(lister: Lister, store: Path) -> None:
     (store / "run 7").mkdir()
     (store / "empty").touch()
