@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from typing import TYPE_CHECKING
 
 import psutil
@@ -172,6 +173,20 @@ async def test_a_file_put_there_by_hand_is_adopted_if_the_archive_has_it(
         await becomes_true(lambda: pool.veto("/store/precious", 0.0) is None)
 
 
+async def test_a_file_from_the_future_is_no_younger_than_now(
+    site: DataSite, redirector: FakeRedirector
+) -> None:
+    path = site.replica(LFN)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+    os.utime(path, (4e9, 4e9))
+    async with site.running() as service:
+        await redirector.until(lambda: LFN in redirector.nodes["disk1"].replicas)
+        replica = service.node.pool.get(LFN)
+        assert replica is not None
+        assert replica.last_use_s <= time.time()
+
+
 async def test_what_cannot_be_a_replica_is_left_alone(
     site: DataSite, redirector: FakeRedirector, tmp_path: Path
 ) -> None:
@@ -308,9 +323,11 @@ async def test_an_end_that_was_not_confirmed_is_told_again(
 
 
 async def test_out_of_touch_for_too_long_a_node_ends_its_recalls(
-    site: DataSite, redirector: FakeRedirector
+    site: DataSite, redirector: FakeRedirector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    redirector.lease_s = 2.0
+    # The node says why before the janitor ends the command, which it does at 0.9 of the lease.
+    monkeypatch.setattr("dataserver.engine.TICK_S", 0.05)
+    redirector.lease_s = 4.0
     site.stagecmd = site.script("sleep 1000")
     async with site.running() as service:
         recall = redirector.start("disk1", LFN, size_bytes=len(CONTENT))
@@ -325,9 +342,11 @@ async def test_out_of_touch_for_too_long_a_node_ends_its_recalls(
 
 
 async def test_a_redirector_that_hears_nothing_ends_the_lease_though_the_stream_is_up(
-    site: DataSite, redirector: FakeRedirector
+    site: DataSite, redirector: FakeRedirector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    redirector.lease_s = 2.0
+    # The node says why before the janitor ends the command, which it does at 0.9 of the lease.
+    monkeypatch.setattr("dataserver.engine.TICK_S", 0.05)
+    redirector.lease_s = 4.0
     redirector.confirms = False
     site.stagecmd = site.script("sleep 1000")
     async with site.running():
