@@ -1,6 +1,6 @@
 """Carrying out purges: unlinking victims, and asking the site's purge command.
 
-The purge command reads one JSON line for each candidate, the longest unused first:
+The purge command reads one JSON line for each candidate, in the order they would go without it:
 
     {"lfn": "/store/a.root", "path": "/data/disk1/store/a.root", "size_bytes": 1000,
      "last_use_unix_s": 1790000000.0, "unused_s": 86400.0}
@@ -10,8 +10,8 @@ and answers with lines of its own, for as many files as it likes, candidates or 
     {"lfn": "/store/a.root", "verdict": "keep"}
     {"lfn": "/store/b.root", "verdict": "purge", "rank": 1}
 
-A command that fails, hangs or says something else is reported, and the longest unused
-go first as if there were none.
+A command that fails, hangs or says something else is reported, and the purge policy
+decides as if there were none.
 """
 
 from __future__ import annotations

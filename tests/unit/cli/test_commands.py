@@ -240,6 +240,12 @@ def test_what_cannot_be_evicted_is_named_and_told_by_the_exit_code(
     assert told.err == "packhorse: error: 1 file could not be evicted\n"
 
 
+def test_a_soft_eviction_says_that_nothing_has_gone_yet(run: Callable[..., Told]) -> None:
+    told = run("evict", "--soft", "/a", "/b", evict=Eviction(2, ()))
+    assert told.question == ("evict", (["/a", "/b"],), {"soft": True})
+    assert told.out == "2 files to go first, once room is needed\n"
+
+
 def test_cp_tells_where_the_copy_is(run: Callable[..., Told], tmp_path: Path) -> None:
     target = tmp_path / "a"
     target.write_bytes(b"12345")
