@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class State(Enum):
     """Where a submission stands."""
 
-    NEW = "new"  # the archive is yet to be asked, or is just being asked
+    NEW = "new"  # the archive is yet to be asked, perhaps again
+    PLACING = "placing"  # the archive is just being asked
     WAITING = "waiting"  # the archive has taken it on
     READY = "ready"  # it can be copied
     ENDING = "ending"  # the archive is being told that nobody needs it
@@ -39,9 +40,12 @@ class State(Enum):
 _S = State
 
 MOVES: Final[dict[tuple[State, str], State]] = {
-    (_S.NEW, "submitted"): _S.WAITING,
+    (_S.NEW, "place"): _S.PLACING,
     (_S.NEW, "refused"): _S.GONE,
     (_S.NEW, "forget"): _S.GONE,
+    (_S.PLACING, "submitted"): _S.WAITING,
+    (_S.PLACING, "no answer"): _S.NEW,
+    (_S.PLACING, "refused"): _S.GONE,
     (_S.WAITING, "ready"): _S.READY,
     (_S.WAITING, "failed"): _S.GONE,
     (_S.WAITING, "end"): _S.ENDING,
@@ -128,6 +132,7 @@ class Book:
         for one in kept:
             one.unwanted_s = now_s
             if one.archive_id:
+                one.move("place", one.submitted_s)
                 one.move("submitted", one.submitted_s, f"as {one.archive_id}, in an earlier life")
                 one.answered_s = now_s
             self._enter(one)
@@ -159,6 +164,15 @@ class Book:
         """Nobody will want it again; what is just being ordered is ended once it is."""
         assert one.unwanted_s is not None, one.story
         one.is_called_off = True
+
+    def place(self, one: Submission, now_s: float) -> None:
+        """The archive is asked for it now."""
+        one.move("place", now_s)
+
+    def no_answer(self, one: Submission, failure: Failure, now_s: float) -> None:
+        """Nobody knows whether the archive has taken it on: it may be asked again, by the key."""
+        one.failure = failure
+        one.move("no answer", now_s, failure.reason)
 
     def submitted(self, one: Submission, archive_id: str, now_s: float) -> None:
         """The archive has taken it on."""
@@ -217,7 +231,7 @@ class Book:
             one
             for one in self._by_key.values()
             if one.unwanted_s is not None
-            and one.state is not State.ENDING
+            and one.state not in {State.PLACING, State.ENDING}
             and now_s - one.unwanted_s >= KEPT_S
         ]
 
@@ -234,6 +248,7 @@ class Book:
         assert {one.lfn: one.key for one in self._by_key.values()} == self._by_lfn
         for one in self._by_key.values():
             assert one.state is not State.GONE, one.story
-            assert bool(one.archive_id) == (one.state is not State.NEW), one.story
+            has_id = one.state not in {State.NEW, State.PLACING}
+            assert bool(one.archive_id) == has_id, one.story
             assert one.state is not State.READY or one.was_ready, one.story
             assert one.state is not State.ENDING or one.unwanted_s is not None, one.story

@@ -183,7 +183,7 @@ class Submitter:
 
     async def _until_ready(self, one: Submission, order: FetchOrder) -> Failure | None:
         """Why the archive will not make it ready; None once it is."""
-        if one.state is State.NEW:
+        if one.state in {State.NEW, State.PLACING}:
             await asyncio.shield(self._submitted(one, order.size_bytes))
         self._polling.expect_news()
         while one.state is State.WAITING and one.failure is None:
@@ -211,9 +211,11 @@ class Submitter:
         self, batch: list[tuple[Submission, int | None]]
     ) -> list[Exception | None]:
         """Notes and submits what is still wanted; what came of each is its state."""
-        wanted = [(one, size) for one, size in batch if one.unwanted_s is None]
         await self._forget([one for one, _ in batch if one.is_called_off])
+        wanted = [(one, size) for one, size in batch if one.unwanted_s is None]
         submissions = [one for one, _ in wanted]
+        for one in submissions:
+            self._book.place(one, self._now_s())
         try:
             await self._ledger.keep(submissions)
         except PackhorseError as error:
@@ -224,8 +226,7 @@ class Submitter:
         if submissions:
             answers = await self._submit.ask([ordering(one, size) for one, size in wanted])
             for one in submissions:
-                failed = answers.failed.get(one.key) or _refusal(answers.answered[one.key])
-                self._enter(one, answers.answered.get(one.key), failed)
+                self._enter(one, answers.answered.get(one.key), answers.failed.get(one.key))
             taken = [one for one in submissions if one.state is not State.GONE]
             gone = [one for one in submissions if one.state is State.GONE]
             await self._ledger.note(taken, gone)
@@ -233,19 +234,24 @@ class Submitter:
 
     async def _forget(self, unwanted: Sequence[Submission]) -> None:
         """Drops orders that were cancelled before they were placed."""
-        for one in unwanted:
+        forgotten = [one for one in unwanted if one.state is State.NEW]
+        for one in forgotten:
             self._book.forget(one, self._now_s(), "cancelled before it was submitted")
-        await self._ledger.note((), unwanted)
+        await self._ledger.note((), forgotten)
 
     def _enter(self, one: Submission, answer: Answer | None, failure: Failure | None) -> None:
         """What the archive said to an order; who ordered may have left meanwhile."""
-        if failure is not None:
+        if answer is not None:
+            failure = _refusal(answer)
+        if failure is None:
+            assert answer is not None
+            self._book.submitted(one, answer.archive_id, self._now_s())
+            self._ledger.tell(one, f"submitted as {one.archive_id}")
+            self._end_if_called_off(one)
+        elif answer is None and failure.error_class is ErrorClass.TRANSIENT:
+            self._book.no_answer(one, failure, self._now_s())
+        else:
             self._book.refused(one, failure, self._now_s())
-            return
-        assert answer is not None
-        self._book.submitted(one, answer.archive_id, self._now_s())
-        self._ledger.tell(one, f"submitted as {one.archive_id}")
-        self._end_if_called_off(one)
 
 
 def _refusal(answer: Answer) -> Failure | None:

@@ -71,6 +71,7 @@ def test_many_answers_are_told_apart_by_their_keys() -> None:
 
 def test_an_illegal_move_tells_the_story() -> None:
     one = Submission("k", "/store/a", "/tape/a", 0.0)
+    one.move("place", 1.0)
     one.move("submitted", 1.0, "as 17")
     with pytest.raises(IllegalMove, match="as 17"):
         one.move("ended", 2.0)
@@ -117,13 +118,24 @@ class Orders(RuleBasedStateMachine):
             self.book.leave(one, self.now_s)
             self.book.call_off(one)
 
-    @rule(data=st.data(), is_taken=st.booleans())
-    def is_submitted(self, data: st.DataObject, is_taken: bool) -> None:
+    @rule(data=st.data())
+    def is_placed(self, data: st.DataObject) -> None:
         if one := self.some(data, State.NEW):
-            if is_taken:
-                self.book.submitted(one, f"req-{one.key}", self.now_s)
-            else:
-                self.book.refused(one, WHY, self.now_s)
+            self.book.place(one, self.now_s)
+
+    @rule(data=st.data(), answer=st.sampled_from(["taken", "refused", "nothing"]))
+    def is_answered(self, data: st.DataObject, answer: str) -> None:
+        one = self.some(data, State.PLACING)
+        if one is None:
+            return
+        if answer == "taken":
+            self.book.submitted(one, f"req-{one.key}", self.now_s)
+        elif answer == "refused":
+            self.book.refused(one, WHY, self.now_s)
+        else:
+            # It is asked for again under the same key, by whoever wants it next.
+            self.book.no_answer(one, WHY, self.now_s)
+            assert self.book.of_file(one.lfn) is one
 
     @rule(data=st.data(), answer=st.sampled_from(["waits", "ready", "failed", "nothing"]))
     def is_polled(self, data: st.DataObject, answer: str) -> None:
@@ -173,6 +185,9 @@ class Orders(RuleBasedStateMachine):
         self.book.check()
 
     def teardown(self) -> None:
+        for one in self.book.in_state(State.PLACING):
+            assert one not in self.book.left_alone(self.now_s + 2 * KEPT_S)
+            self.book.refused(one, WHY, self.now_s)
         for state in State:
             for one in self.book.in_state(state):
                 self.book.leave(one, self.now_s)
