@@ -21,7 +21,8 @@ def recalls_of(owner: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteCommands:
-    """The settings of every run. `owner` marks its processes, `recalls` those that bring files."""
+    """The settings of every run. `owner` marks its processes, `recalls` those that
+    bring files, or remove them: they end with the lease."""
 
     names: NameMap
     owner: str

@@ -85,7 +85,9 @@ class RemoveCommand:
         """Runs the command for one file. Raises NameRefused."""
         values = {"source": self.commands.names.archive_name(lfn), "lfn": lfn}
         argv = render_argv(self.template, values, appended=("source",))
-        return (await run_command(self.commands.spec(argv, REMOVE_DEADLINE_S))).failure
+        # A name that is claimed no longer may be somebody else's, with another content.
+        spec = self.commands.spec(argv, REMOVE_DEADLINE_S, owner=self.commands.recalls)
+        return (await run_command(spec)).failure
 
 
 class MountedStorage:

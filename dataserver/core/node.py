@@ -15,10 +15,8 @@ an answer and never an instruction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from common import wording
 from common.errors import Refused
 from dataserver.core import events, reasons, refusals
 from dataserver.core.busy import BusyNames
@@ -26,6 +24,7 @@ from dataserver.core.changes import ChangeLog
 from dataserver.core.client_removals import ClientRemovals
 from dataserver.core.failure import Failure, FailureKind
 from dataserver.core.instructions import JoinAnew, KeepCommands, TellStores
+from dataserver.core.load import load_of
 from dataserver.core.pins import Pin
 from dataserver.core.policies import LRU
 from dataserver.core.purging import Purging
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from common.errors import PackhorseError
     from dataserver.core.changes import Inventory
     from dataserver.core.instructions import Instruction
+    from dataserver.core.load import Load
     from dataserver.core.policies import PurgePolicy
     from dataserver.core.pool import Pool
     from dataserver.core.stores import StoreRules
@@ -54,34 +54,6 @@ LEASE_SHARE = 0.8
 COMMANDS_SHARE = 0.9
 #: How often damaged files that could not be removed are tried again.
 RETRY_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """The figures of a heartbeat that the core knows; sizes in bytes."""
-
-    used_bytes: int
-    reserved_bytes: int
-    protected_bytes: int
-    files: int
-    open_files: int
-    recalls_running: int
-    recalls_waiting: int
-    staging_bytes_left: int
-    staging_bytes_per_s: float
-    peak_bytes: int
-    files_purged: int
-    bytes_purged: int
-    quota_bytes: int
-    unarchived_files: int
-    unarchived_bytes: int
-    stores_waiting: int
-    stores_waiting_bytes: int
-    stores_failed: int
-    stores_oldest_s: float
-    stores_trouble: str
-    files_stored: int
-    bytes_stored: int
 
 
 class Node:
@@ -262,40 +234,7 @@ class Node:
     def load(self, now_s: float) -> Load:
         """The node's figures now."""
         self.staging.pass_time(now_s)
-        pool = self.pool
-        live = sum(1 for _ in self.staging.live())
-        return Load(
-            used_bytes=pool.used_bytes,
-            reserved_bytes=pool.reserved_bytes,
-            protected_bytes=pool.protected_bytes,
-            files=len(pool),
-            open_files=pool.open_files,
-            recalls_running=live - self.staging.waiting,
-            recalls_waiting=self.staging.waiting,
-            staging_bytes_left=self.staging.bytes_left(),
-            staging_bytes_per_s=self.staging.rate.bytes_per_s(),
-            peak_bytes=pool.peak_bytes,
-            files_purged=self.purging.files_purged,
-            bytes_purged=self.purging.bytes_purged,
-            quota_bytes=pool.limits.quota_bytes,
-            unarchived_files=len(pool.unarchived),
-            unarchived_bytes=pool.unarchived.size_bytes,
-            stores_waiting=len(self.stores.table),
-            stores_waiting_bytes=self.stores.table.size_bytes,
-            stores_failed=self.stores.table.failed_files,
-            stores_oldest_s=self.stores.table.oldest_s(now_s),
-            stores_trouble=self._stores_trouble(now_s),
-            files_stored=self.stores.files_stored,
-            bytes_stored=self.stores.bytes_stored,
-        )
-
-    def _stores_trouble(self, now_s: float) -> str:
-        """Why the archive takes no files, with the time for which it has not; "" if it does."""
-        trouble = self.stores.trouble()
-        if trouble is None:
-            return ""
-        since_s, why = trouble
-        return f"the archive has taken nothing for {wording.duration(now_s - since_s)}: {why}"
+        return load_of(self.pool, self.staging, self.purging, self.stores, now_s)
 
     # --- the redirector -----------------------------------------------------
 

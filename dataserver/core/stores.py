@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from common import wording
 from dataserver.core.archive_gate import ArchiveGate, pause_s
 from dataserver.core.events import Likeness, StoreRan
 from dataserver.core.failure import Failure, FailureKind
@@ -99,11 +100,12 @@ class Stores:
         """Whether no step is under way."""
         return not self._by_step and not self._ending
 
-    def trouble(self) -> tuple[float, str] | None:
-        """Since when the archive takes nothing, and why; None if it does."""
+    def trouble(self, now_s: float) -> str:
+        """Why the archive takes no files, and for how long it has not; "" if it does."""
         if self._gate is None or self._gate.closed_since_s is None:
-            return None
-        return self._gate.closed_since_s, self._gate.why
+            return ""
+        closed_s = now_s - self._gate.closed_since_s
+        return f"the archive has taken nothing for {wording.duration(closed_s)}: {self._gate.why}"
 
     def standings(
         self, now_s: float, limit: int, *, failed_only: bool = False

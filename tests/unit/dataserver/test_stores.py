@@ -333,7 +333,7 @@ def test_who_says_that_the_archive_is_well_again_need_not_wait() -> None:
     node = driven("/a", "/b", "/c", slots=3)
     for step in of_kind(node(ev.Tick()), do.CompareWithArchive):
         node(ev.Compared(step.step_id, Likeness.UNKNOWN, "down"))
-    assert node.node.stores.trouble() is not None
+    assert node.node.stores.trouble(node.now_s)
     done = node(ev.StoresOrdered(1, ("/b",)))
     assert [one.lfn for one in of_kind(done, do.CompareWithArchive)] == ["/b"]
 
