@@ -75,6 +75,7 @@ class Submission:
         "submitted_s",
         "unanswered",
         "unwanted_s",
+        "was_placed",
         "was_ready",
     )
 
@@ -93,6 +94,8 @@ class Submission:
         self.answered_s = now_s
         self.unanswered = 0
         self.note = ""
+        #: The archive may know of it, although nobody knows an id.
+        self.was_placed = False
         self.failure: Failure | None = None
         #: What the archive is to be told at its end: that it is released, or cancelled.
         self.was_ready = False
@@ -131,6 +134,7 @@ class Book:
         """Enters what an earlier life has ordered, which nobody wants yet."""
         for one in kept:
             one.unwanted_s = now_s
+            one.was_placed = True
             if one.archive_id:
                 one.move("place", one.submitted_s)
                 one.move("submitted", one.submitted_s, f"as {one.archive_id}, in an earlier life")
@@ -167,6 +171,7 @@ class Book:
 
     def place(self, one: Submission, now_s: float) -> None:
         """The archive is asked for it now."""
+        one.was_placed = True
         one.move("place", now_s)
 
     def no_answer(self, one: Submission, failure: Failure, now_s: float) -> None:

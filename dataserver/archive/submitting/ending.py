@@ -72,11 +72,12 @@ class Ending:
         gone = []
         for one in self._book.left_alone(now_s):
             if one.state is State.NEW:
-                log.warning(
-                    "%s may be on order in the archive: its id never came, the key was %s",
-                    one.source,
-                    one.key,
-                )
+                if one.was_placed:
+                    log.warning(
+                        "%s may be on order in the archive: its id never came, the key was %s",
+                        one.source,
+                        one.key,
+                    )
                 self._book.forget(one, now_s, "nobody wants it")
                 gone.append(one)
             else:

@@ -233,8 +233,11 @@ class Submitter:
         return [None] * len(batch)
 
     async def _forget(self, unwanted: Sequence[Submission]) -> None:
-        """Drops orders that were cancelled before they were placed."""
-        forgotten = [one for one in unwanted if one.state is State.NEW]
+        """Drops orders that were cancelled before they were placed.
+
+        One that the archive may know of keeps its key for a while, for whoever wants it again.
+        """
+        forgotten = [one for one in unwanted if one.state is State.NEW and not one.was_placed]
         for one in forgotten:
             self._book.forget(one, self._now_s(), "cancelled before it was submitted")
         await self._ledger.note((), forgotten)
