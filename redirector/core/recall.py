@@ -140,7 +140,7 @@ class Recall:
         self.order = 0
         self.shares: tuple[Share, ...] = ()
         self.place: Loose | Volume
-        self.position: int | None = None  # on its volume; None: not known
+        self.position: int | None = None  # on its volume; None: not known; see Unhinted
         self.size_bytes = 0  # 0: unknown
         self.checksum: Checksum | None = None
         self.queued_s = queued_s

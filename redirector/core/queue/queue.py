@@ -219,7 +219,8 @@ class RecallQueue:
 
     def foremost(self, limit: int) -> list[Recall]:
         """The most urgent recall of each lane, those of the shares that have had least first."""
-        found: dict[Recall, None] = dict.fromkeys(self.unhinted.held()[:1])
+        held = self.unhinted.first()
+        found: dict[Recall, None] = {} if held is None else {held: None}
         for share in self.shares.in_turn():
             found.update((lane.first, None) for lane in share.lanes.values())
             if len(found) >= limit:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from sortedcontainers import SortedKeyList
 
-from redirector.core.queue.lanes import recall_order
 from redirector.core.queue.shares import Turns
 
 if TYPE_CHECKING:
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from redirector.core.queue.limits import ArchiveLimit
     from redirector.core.queue.shares import Share
     from redirector.core.recall import Recall
-
-#: A recall's place on its volume: where its file begins, and the order of those asked for.
-_Spot = tuple[int, int]
 
 
 class Archive:
@@ -177,7 +173,7 @@ class Volume:
         self.running = 0
         self.opened_s: float | None = None
         self.is_yielding = False  # no more is read of it before others had their turn
-        self._at: _Spot = (-1, 0)  # the last one begun
+        self._at = 0  # where the last one begun lies
 
     @property
     def is_open(self) -> bool:
@@ -268,9 +264,9 @@ class Volume:
 Gate = Loose | Shelf | Volume
 
 
-def spot(recall: Recall) -> _Spot:
+def spot(recall: Recall) -> int:
     """Where a recall's file lies on its volume."""
-    return (recall.position or 0, recall_order(recall))
+    return recall.position or 0
 
 
 def _lane_order(lane: Lane) -> int:

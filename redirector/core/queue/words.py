@@ -18,9 +18,8 @@ _NAMED = 5
 
 def why_it_waits(queue: RecallQueue, recall: Recall, now_s: float) -> str:
     """What keeps a queued recall from being proposed: a limit, its volume, or others' turns."""
-    until_s = queue.unhinted.until_s(recall)
-    if until_s is not None:
-        wait = wording.duration(max(0.0, until_s - now_s))
+    if recall in queue.unhinted:
+        wait = wording.duration(max(0.0, queue.unhinted.until_s(recall) - now_s))
         return f"it is being asked where the file lies on tape; not waited for longer than {wait}"
     archive = recall.place.archive
     if queue.is_full:
