@@ -2,8 +2,9 @@
 
 A file is over for those who wait for it as soon as the command says so, and long before the
 run may be. Whatever ends the run, an exit, a deadline, silence, fails only the files the
-command was at work on; those it had not come to are left over for another run. A file that is dropped is told to the command, if that
-listens; the run ends when nobody wants any of its files.
+command was at work on; those it had not come to are left over for another run. A file that
+is dropped is told to the command, if that listens; the run ends when nobody wants any of
+its files.
 """
 
 from __future__ import annotations
@@ -46,7 +47,6 @@ LOOK_WITHIN_S: Final = 10.0
 DROP_GRACE_S: Final = 5.0
 #: How long a command may tidy up after its last file; it holds a slot.
 LINGER_S: Final = 30.0
-
 
 #: What a run was at work on, or is through with.
 _TOUCHED: Final = frozenset({FileState.STARTED, FileState.DONE, FileState.FAILED, FileState.GONE})

@@ -253,6 +253,27 @@ async def test_what_is_cancelled_while_it_is_being_ordered_is_called_off_afterwa
     assert site.noted("cancel") == [site.order("b")]
 
 
+async def test_what_was_skipped_while_nobody_wanted_it_is_ordered_all_the_same(
+    site: SlowSite,
+) -> None:
+    (site.home / "slow-submit").touch()
+    archive = await site.archive()
+    first = site.fetch(archive, "a")
+    await becomes_true(lambda: site.noted("submit") == ["begun"])
+    # These two go into the next run, of which one is not wanted when it begins, and then is.
+    second, skipped = site.fetch(archive, "b"), site.fetch(archive, "c")
+    await asyncio.sleep(0)
+    skipped.cancel()
+    await asyncio.gather(skipped, return_exceptions=True)
+    (site.home / "slow-submit").unlink()
+    await site.ordered("a", "b")
+    again = site.fetch(archive, "c")
+    await site.ordered("a", "b", "c")
+    for name, fetching in (("a", first), ("b", second), ("c", again)):
+        site.turn(name, "ready")
+        assert (await fetching).failure is None
+
+
 async def test_a_copy_that_fails_finds_the_file_ready_the_next_time(site: SlowSite) -> None:
     stagecmd = ["sh", "-c", 'test -e "$3/disk" || exit 75; cp "$1" "$2"', "sh"]
     archive = await site.archive(stagecmd=[*stagecmd, "{source}", "{target}", str(site.home)])

@@ -183,11 +183,13 @@ class Submitter:
 
     async def _until_ready(self, one: Submission, order: FetchOrder) -> Failure | None:
         """Why the archive will not make it ready; None once it is."""
-        if one.state in {State.NEW, State.PLACING}:
+        # Once is not enough for one that was skipped, because nobody wanted it just then.
+        while one.state in {State.NEW, State.PLACING} and one.failure is None:
             await asyncio.shield(self._submitted(one, order.size_bytes))
         self._polling.expect_news()
         while one.state is State.WAITING and one.failure is None:
             await self._ledger.turn_of(one).wait()
+        assert one.failure is not None or one.state is State.READY, one.story
         return one.failure
 
     def _end_if_called_off(self, one: Submission) -> None:
