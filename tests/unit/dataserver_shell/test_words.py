@@ -11,8 +11,8 @@ from dataserver.core import events, instructions
 from dataserver.core.candidates import Advice
 from dataserver.core.changes import Change, Inventory
 from dataserver.core.failure import Failure, FailureKind
+from dataserver.ends import Ends
 from dataserver.inspection import Content, Format, Table
-from dataserver.link import Ends
 from dataserver.purger import understand
 from protos.packhorse.v1 import redirector_pb2 as pb
 from protos.packhorse.v1 import types_pb2
