@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ import pytest
 from packhorse.scripts.kinds import PUBLISHED
 from tests.support.archive_scripts import SCRIPTS
 from tests.support.cluster import free_port
-from tests.support.patience import eventually
+from tests.support.stock_daemons import StockDaemons, give_away, lacking, listens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,9 +135,7 @@ def test_an_example_brings_a_file_from_its_archive(site: Path, lfn: str) -> None
     assert target.read_bytes() == CONTENT
 
 
-@pytest.mark.skipif(
-    shutil.which("xrootd") is None or shutil.which("xrdcp") is None, reason="no XRootD here"
-)
+@pytest.mark.skipif(bool(lacking("xrootd", "xrdcp")), reason="no XRootD here")
 @pytest.mark.parametrize("config", ["stock-xrootd.toml"], indirect=True)
 def test_a_stock_xrootd_serves_what_is_staged(site: Path) -> None:
     target = site.with_name("copy")
@@ -159,27 +156,19 @@ def stock_xrootd(site: Path) -> Iterator[None]:
     text = text.replace("1095", port).replace("/data/disk1", _found(r'pool = "(.*)"', site))
     text = text.replace("/var/spool/xrootd", f"{own}/spool").replace("/run/xrootd", f"{own}/run")
     (own / "xrootd.cfg").write_text(text)
-    command = ["xrootd", "-c", f"{own}/xrootd.cfg", "-l", f"{own}/log", "-n", "pool"]
-    if os.geteuid() == 0:
-        # It does not run as root; its package has made it a user, who must get at the pool.
-        shutil.chown(own, "xrootd")
-        command += ["-R", "xrootd"]
-        for folder in (site.parent, *site.parent.parents):
-            if folder.is_relative_to(tempfile.gettempdir()):
-                folder.chmod(folder.stat().st_mode | 0o055)
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for folder in (site.parent, *site.parent.parents):
+        # Whoever runs the server must get at the pool.
+        if folder.is_relative_to(tempfile.gettempdir()):
+            folder.chmod(folder.stat().st_mode | 0o055)
+    give_away(own)
+    daemons = StockDaemons()
+    daemons.start("pool", "xrootd", own / "xrootd.cfg")
     try:
-        eventually(lambda: _answers(int(port)))
+        daemons.until(lambda: listens(int(port)))
         yield
     finally:
-        server.kill()
-        server.wait()
-        shutil.rmtree(own, ignore_errors=True)
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        daemons.end()
+        shutil.rmtree(own)
 
 
 def _found(pattern: str, site: Path) -> str:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.processes import bearing
-from tests.support.stock_staging import MARK, StagingCluster, lacking
+from tests.support.stock_staging import StagingCluster, lacking
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,9 +30,8 @@ def test_a_file_in_its_archive_comes_to_one_of_its_data_servers(tmp_path: Path) 
         ]
         assert len(held) == 1
         assert xrdcp(cluster, "/store/nowhere.dat", tmp_path / "none") != 0
-        marks = f"{MARK}={cluster.folder}"
-        assert len(bearing(marks)) == 8
-    assert bearing(marks) == {}
+        assert len(cluster.daemons.alive()) == 8
+    assert cluster.daemons.alive() == {}
     assert not cluster.folder.exists()
 
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import recorded_xrootd, root_wire
-from tests.support.recorded_xrootd import Recorder, WritableXrootd
+from tests.support import root_wire
+from tests.support.recorded_xrootd import Recorder
+from tests.support.stock_daemons import lacking
+from tests.support.stock_xrootd import WritableXrootd
 from xroot import pages, requests, responses, texts
 from xroot.decoder import Handshake, ResponseDecoder
 from xroot.protocol import (
@@ -66,7 +68,7 @@ if TYPE_CHECKING:
     from xroot.responses import Response
 
 pytestmark = pytest.mark.skipif(
-    not recorded_xrootd.is_installed("xrdcp", "xrdfs"), reason="XRootD is not installed here"
+    bool(missing := lacking("xrootd", "xrdcp", "xrdfs")), reason=f"not installed: {missing}"
 )
 
 SMALL = bytes(range(256)) * 50 + b"the end"

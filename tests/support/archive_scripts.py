@@ -22,7 +22,7 @@ from tests.support.cluster import free_port
 from tests.support.patience import eventually
 
 if TYPE_CHECKING:
-    from tests.support.recorded_xrootd import WritableXrootd
+    from tests.support.stock_xrootd import WritableXrootd
     from tests.support.tape_rest_server import TapeRestServer
 
 TIMEOUT_S: Final = 60.0

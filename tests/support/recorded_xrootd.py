@@ -1,71 +1,20 @@
-"""XRootD's own server, one that may be written to, and what it and its clients say."""
+"""What a server of XRootD and its clients say to each other."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import socketserver
 import subprocess
-import tempfile
 import threading
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from tests.support.cluster import free_port
 from tests.support.patience import eventually
-from tests.support.stock_xrootd import StockXrootd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-#: Sums of files can be asked for, and nobody's address is looked up.
-CONFIGURATION: Final = "xrootd.chksum max 2 adler32\nxrd.network nodnr\n"
-#: Who serves files if root starts a server.
-ORDINARY_USER: Final = "xrootd"
-
-
-def is_installed(*programs: str) -> bool:
-    """Whether the server and all of these can be run here."""
-    return all(shutil.which(program) for program in ("xrootd", *programs))
-
-
-class WritableXrootd:
-    """A data server of XRootD whose clients may write to /store, in a folder of its own.
-
-    Enter it to wait until it answers; leave it to end it, and remove the folder.
-    """
-
-    def __init__(self, more: str = "") -> None:
-        """`more` are more lines of its configuration."""
-        # Not in pytest's own folders, which no other user may enter.
-        self._folder = Path(tempfile.mkdtemp(prefix="packhorse-xrootd-"))
-        self.data = self._folder / "data"
-        (self.data / "store").mkdir(parents=True)
-        self._give_away()
-        self._server = StockXrootd(self.data, self._folder, CONFIGURATION + more)
-        self.port = self._server.port
-
-    def write(self, lfn: str, content: bytes) -> None:
-        """Puts a file where the server finds it."""
-        path = self.data / lfn.lstrip("/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        self._give_away()
-
-    def __enter__(self) -> Self:
-        self._server.__enter__()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._server.__exit__()
-        shutil.rmtree(self._folder)
-
-    def _give_away(self) -> None:
-        if os.geteuid() == 0:
-            for path in (self.data, *self.data.rglob("*")):
-                shutil.chown(path, ORDINARY_USER)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from packhorse.scripts.kinds import PUBLISHED
 from tests.support.patience import eventually
-from tests.support.recorded_xrootd import ORDINARY_USER
+from tests.support.stock_daemons import give_away
 from tests.support.stock_xrootd import StockXrootd
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class StagingXrootd:
             (programs / name).chmod(0o755)
         for made in (self.data / "store", self.archive / "store", self.folder / "xrootd"):
             made.mkdir(parents=True)
-        self._give_away()
+        give_away(self.folder)
         self._server = StockXrootd(self.data, self.folder / "xrootd", CONFIG.format(**values))
 
     def __enter__(self) -> Self:
@@ -95,7 +95,7 @@ class StagingXrootd:
         path = self.archive / lfn.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        self._give_away()
+        give_away(self.archive)
 
     def local(self, lfn: str) -> Path:
         """Where the server keeps a file."""
@@ -151,13 +151,6 @@ class StagingXrootd:
 
     def _start(self, argv: Sequence[str]) -> subprocess.Popen[str]:
         return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-    def _give_away(self) -> None:
-        if os.geteuid() == 0:
-            shutil.chown(self.folder, ORDINARY_USER)
-            for folder in (self.data, self.archive):
-                for path in (folder, *folder.rglob("*")):
-                    shutil.chown(path, ORDINARY_USER)
 
 
 def _ended(process: subprocess.Popen[str]) -> tuple[int, str]:

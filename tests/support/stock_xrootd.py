@@ -6,25 +6,21 @@ should not lean on our own idea of the protocol.
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import struct
-import subprocess
-import time
+import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import Final, Self
 
 from tests.support.cluster import free_port
+from tests.support.stock_daemons import StockDaemons, give_away, listens
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-START_TIMEOUT_S = 30.0
 _LOGIN, _OPEN, _READ, _CLOSE = 3007, 3010, 3013, 3003
 _FOR_READING = 0x10
 
-CONFIG = """\
+CONFIG: Final = """\
 all.export /
 oss.localroot {pool}
 xrd.port {port}
@@ -32,6 +28,8 @@ all.adminpath {folder}/admin
 all.pidpath {folder}/admin
 {more}
 """
+#: Sums of files can be asked for, and nobody's address is looked up.
+SUMS: Final = "xrootd.chksum max 2 adler32\nxrd.network nodnr\n"
 
 
 class StockXrootd:
@@ -45,38 +43,26 @@ class StockXrootd:
         self.port = free_port()
         config = folder / "xrootd.cfg"
         config.write_text(CONFIG.format(pool=pool, port=self.port, folder=folder, more=more))
-        self._log = folder / "xrootd.log"
-        program = shutil.which("xrootd")
-        assert program is not None
-        command = [program, "-c", str(config), "-l", str(self._log), "-n", "pool"]
-        if os.geteuid() == 0:
-            # It does not run as root; its package has made it a user.
-            shutil.chown(folder, "xrootd")
-            command += ["-R", "xrootd"]
-        self._process = subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        give_away(folder)
+        self._daemons = StockDaemons()
+        self._daemon = self._daemons.start("pool", "xrootd", config)
 
     def __enter__(self) -> Self:
-        end_s = time.monotonic() + START_TIMEOUT_S
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-            except ConnectionRefusedError:
-                assert self._process.poll() is None, "xrootd has ended"
-                assert time.monotonic() < end_s, "xrootd does not answer"
-                time.sleep(0.05)
-            else:
-                return self
+        try:
+            self._daemons.until(lambda: listens(self.port))
+        except BaseException as error:
+            error.add_note(self._daemons.logs())
+            self.__exit__()
+            raise
+        return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait()
+        self._daemons.end()
 
     @property
     def pid(self) -> int:
         """Its process."""
-        return self._process.pid
+        return self._daemon.process.pid
 
     def open(self, path: str) -> OpenThere:
         """Opens a file, and keeps it open. Raises FileNotFoundError."""
@@ -90,6 +76,40 @@ class StockXrootd:
             connection.close()
             raise
         return OpenThere(connection, body[:4])
+
+
+class WritableXrootd:
+    """A data server of XRootD whose clients may write to /store, in a folder of its own.
+
+    Enter it to wait until it answers; leave it to end it, and remove the folder.
+    """
+
+    def __init__(self, more: str = "") -> None:
+        """`more` are more lines of its configuration."""
+        # Not in pytest's own folders, which no other user may enter.
+        self._folder = Path(tempfile.mkdtemp(prefix="packhorse-xrootd-"))
+        self._folder.chmod(0o755)
+        self.data = self._folder / "data"
+        (self.data / "store").mkdir(parents=True)
+        (self._folder / "server").mkdir()
+        give_away(self.data)
+        self._server = StockXrootd(self.data, self._folder / "server", SUMS + more)
+        self.port = self._server.port
+
+    def write(self, lfn: str, content: bytes) -> None:
+        """Puts a file where the server finds it."""
+        path = self.data / lfn.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        give_away(self.data)
+
+    def __enter__(self) -> Self:
+        self._server.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.__exit__()
+        shutil.rmtree(self._folder)
 
 
 @dataclass

@@ -19,7 +19,7 @@ from tests.support.archive_scripts import (
     certificates,
     is_installed,
 )
-from tests.support.recorded_xrootd import WritableXrootd
+from tests.support.stock_xrootd import WritableXrootd
 from tests.support.tape_rest_server import DIALECTS, TapeRestServer
 
 if TYPE_CHECKING:

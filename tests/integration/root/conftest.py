@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.recorded_xrootd import WritableXrootd
 from tests.support.side_by_side import Side, SideBySide, side_by_side
 from tests.support.stock_staging import lacking
+from tests.support.stock_xrootd import WritableXrootd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

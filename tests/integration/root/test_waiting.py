@@ -16,10 +16,11 @@ import pytest
 
 from tests.support.cluster import Cluster, Node, free_port, running, until_joined
 from tests.support.patience import eventually
-from tests.support.recorded_xrootd import WritableXrootd, is_installed
 from tests.support.root_client import RootClient, open_to_read, redirect_of
 from tests.support.side_by_side import IMPATIENT
 from tests.support.staging_site import StagingSite, asking_archive, content_of, staging_site
+from tests.support.stock_daemons import lacking
+from tests.support.stock_xrootd import WritableXrootd
 from xroot import requests
 from xroot.protocol import Status
 
@@ -324,7 +325,7 @@ async def test_what_a_client_has_open_is_never_purged(desk: StagingSite, clients
 # --- an archive that is an XRootD server itself --------------------------------------------
 
 
-@pytest.mark.skipif(not is_installed("xrdcp"), reason="there is no xrootd here")
+@pytest.mark.skipif(bool(lacking("xrootd", "xrdcp")), reason="there is no xrootd here")
 def test_old_urls_work_behind_the_new_server(tmp_path: Path) -> None:
     """root://gateway//root://old//store/a is /store/a of the gateway, which fetches it there."""
     lfn, content = "/store/old/a.root", b"from the old server"
