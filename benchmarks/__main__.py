@@ -16,6 +16,7 @@ from benchmarks.figures import flat, machine, show
 
 TITLES = {
     "purge": "Choosing what to purge",
+    "pool": "A pool beside none",
     "locate": "The index of replicas, and Locate",
     "staging": "Staging 1 MB files",
     "queued": "A million queued recalls",
