@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from common.errors import Refused
 from dataserver import access_log
 from dataserver.core.policies import POLICIES
 from dataserver.core.replay import Outcome, as_it_was, replay
@@ -61,8 +62,25 @@ def replay_log(
 ) -> Replay | None:
     """Plays the log in `folder` again, with the server's watermarks; None if there is no log.
 
-    `policies` are names of `core.policies.POLICIES`. Raises OSError.
+    `policies` are names of `core.policies.POLICIES`. Raises Refused if it cannot be read.
     """
+    try:
+        return _replay(folder, server, groups, policies, quota_bytes, max_files)
+    except OSError as error:
+        raise Refused(
+            f"the access log cannot be read: {error.filename or folder}: {error.strerror}; "
+            "it belongs to the data server's user"
+        ) from None
+
+
+def _replay(
+    folder: Path,
+    server: DataServerConfig,
+    groups: Mapping[str, GroupConfig],
+    policies: Sequence[str],
+    quota_bytes: int,
+    max_files: int,
+) -> Replay | None:
     files = access_log.files_of(folder)
     log = _Counted(access_log.read(files))
     was = as_it_was(log)

@@ -44,6 +44,8 @@ def cross_check(
     yield from _doors_apart(doors, nodes)
     if mss is not None and redirector is not None:
         yield from _exports_mapped(redirector, mss)
+    if redirector is not None:
+        yield from _groups_exported(redirector)
 
 
 def _nodes_apart(nodes: Nodes) -> Iterator[Problem]:
@@ -103,6 +105,19 @@ def _exports_mapped(redirector: RedirectorConfig, mss: MssConfig) -> Iterator[Pr
             yield Problem(
                 ("redirector", "exports", index), f'no rule of mss.names is about "{export}"'
             )
+
+
+def _groups_exported(redirector: RedirectorConfig) -> Iterator[Problem]:
+    """A group's directory in which no file can be is misspelt."""
+    exports = [normalise_prefix(export) for export in redirector.exports]
+    for name, group in redirector.groups.items():
+        for index, path in enumerate(group.paths):
+            directory = normalise_prefix(path)
+            if not any(directory.startswith(e) or e.startswith(directory) for e in exports):
+                yield Problem(
+                    ("redirector", "groups", name, "paths", index),
+                    f"nothing is exported there; the exports are {', '.join(redirector.exports)}",
+                )
 
 
 def _nested(one: Path, other: Path) -> bool:

@@ -108,3 +108,13 @@ def test_what_cannot_be_played_is_told_in_a_line(
     assert complaint in told
     assert told.count("\n") == 1
     assert pool.exists()
+
+
+def test_a_log_that_cannot_be_read_is_told_in_a_line(
+    pool: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pool / "access.log").mkdir()
+    assert main(["purge", "replay"]) == 7
+    told = capsys.readouterr().err
+    assert f"cannot be read: {pool}/access.log: Is a directory" in told
+    assert told.count("\n") == 1

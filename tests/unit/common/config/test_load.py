@@ -214,6 +214,11 @@ def test_a_default_taken_from_a_mistake_is_no_second_mistake(file: File) -> None
         ("[redirector]", ('[redirector.groups]\na = { share = "6%", paths = ["/a"] }\n'
          'b = { share = "4%", paths = ["/b", "/a//"] }\n[redirector]'),
          '"/a//" is a path of group a and of group b'),
+        (
+            "[redirector]",
+            '[redirector.groups.a]\nshare = "6%"\npaths = ["/shop/a"]\n[redirector]',
+            "nothing is exported there; the exports are /store/",
+        ),
         ('"500GB"', '"500GB"\npurge_policy = "fifo"', "purge_policy: "),
         ("[redirector]", '[redirector.groups.a]\nquata = "1GB"\n[redirector]',
          'redirector.groups.a.quata: unknown key; did you mean "quota"?'),
