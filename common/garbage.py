@@ -29,7 +29,8 @@ class ShortPauses:
         self._everything_at_s = time.monotonic() + everything_every_s
 
     def begin(self) -> None:
-        """From now on."""
+        """From now on; what there is already is set aside at once."""
+        gc.freeze()
         gc.callbacks.append(self._collected)
 
     def end(self) -> None:
