@@ -1,16 +1,19 @@
 """Staging through a redirector and one data server, beside bare copying.
 
 Every file has 1 MB. The stage command is a shell script that runs `cp`; its peers are
-that script alone, and threads that do nothing but copy. What we do on top: choose a
+that script alone, and threads that do nothing but copy. A batch command copies many files
+a run; its peer is the same program, given the same lines, alone. What we do on top: choose a
 node, reserve room, watch the command, check the size and the checksum, and make the
 file and its directory durable (fsync) before anybody sees it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -27,35 +30,54 @@ from protos.packhorse.v1 import redirector_pb2, redirector_pb2_grpc, types_pb2
 from tests.support.cluster import Cluster, Node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 FILE_BYTES = 1_000_000
 COLD_STAGES = 40
 SCRIPT_FILES = 400
 BUILTIN_FILES = 1_500
 AT_A_TIME = 4
+BATCH_FILES = 2_000
+FILES_IN_A_RUN = 250
+
+BATCH_COMMAND = f"""#!{sys.executable} -SE
+import json, shutil, sys
+for line in sys.stdin:
+    file = json.loads(line)
+    print(json.dumps({{"id": file["id"], "state": "started"}}), flush=True)
+    shutil.copyfile(file["source"], file["target"])
+    print(json.dumps({{"id": file["id"], "state": "done"}}), flush=True)
+"""
 
 
 def measure() -> list[Figure]:
-    """Runs one site with a script, one with the built-in copier, and the peers between."""
+    """Runs one site for each kind of stage command, and the peers between."""
     with tempfile.TemporaryDirectory(prefix="packhorse-bench-") as name:
         folder = Path(name)
         script = folder / "stage.sh"
         script.write_text('#!/bin/sh\ncp "$1" "$2"\n')
         script.chmod(0o755)
         with_script = _site(folder / "script", [str(script), "{source}", "{target}"])
+        batch = folder / "batch.py"
+        batch.write_text(BATCH_COMMAND)
+        batch.chmod(0o755)
+        of_batches = {"contract": "batch", "batch_files": FILES_IN_A_RUN, "batch_wait": "100ms"}
+        with_batches = _site(folder / "batches", [str(batch)], of_batches)
         builtin = _site(folder / "builtin", "builtin")
         return [
             *_cold_stages(with_script, script),
             *_with_script(with_script, script),
+            *_with_batches(with_batches, batch),
             *_with_copier(builtin),
         ]
 
 
-def _site(folder: Path, stagecmd: Sequence[str] | str) -> Cluster:
+def _site(
+    folder: Path, stagecmd: Sequence[str] | str, mss: Mapping[str, object] | None = None
+) -> Cluster:
     command = stagecmd if isinstance(stagecmd, str) else list(stagecmd)
     node = Node("disk1", "20GB", {"slots": AT_A_TIME})
-    return Cluster(folder, [node], stagecmd=command)
+    return Cluster(folder, [node], stagecmd=command, mss=mss or {})
 
 
 def _fill(site: Cluster, kind: str, count: int) -> list[str]:
@@ -132,6 +154,40 @@ def _with_script(site: Cluster, script: Path) -> list[Figure]:
         Figure("script_bare_files_per_s", "its command, 4 at a time, bare", bare, "files/s"),
         Figure("script_ratio", "ours over bare", ours / bare, ""),
         *rate.costs("script"),
+    ]
+
+
+def _with_batches(site: Cluster, batch: Path) -> list[Figure]:
+    lfns = _fill(site, "batch", BATCH_FILES)
+    runs = [lfns[start : start + FILES_IN_A_RUN] for start in range(0, len(lfns), FILES_IN_A_RUN)]
+
+    def run_batch(some: list[str]) -> None:
+        lines = [
+            json.dumps(
+                {
+                    "id": lfn,
+                    "source": str(site.archive / lfn[1:]),
+                    "target": str(bare_folder / Path(lfn).name),
+                }
+            )
+            for lfn in some
+        ]
+        subprocess.run(
+            [str(batch)], input="\n".join(lines).encode(), check=True, capture_output=True
+        )
+
+    rate = _rate(site, lfns)
+    ours = rate.files_per_s
+    with tempfile.TemporaryDirectory(dir=site.folder) as name:
+        bare_folder = Path(name)
+        with ThreadPoolExecutor(AT_A_TIME) as threads:
+            bare_s = _seconds(lambda: list(threads.map(run_batch, runs)))
+    bare = len(lfns) / bare_s
+    return [
+        Figure("batch_files_per_s", "files a second with a batch command", ours, "files/s"),
+        Figure("batch_bare_files_per_s", "its command, 4 at a time, bare", bare, "files/s"),
+        Figure("batch_ratio", "ours over bare", ours / bare, ""),
+        *rate.costs("batch"),
     ]
 
 
