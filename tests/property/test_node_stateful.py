@@ -26,7 +26,9 @@ from dataserver.core import events as ev
 from dataserver.core import instructions as do
 from dataserver.core.candidates import Advice
 from dataserver.core.failure import Failure, FailureKind
+from dataserver.core.groups import Groups, GroupShare
 from dataserver.core.node import Node
+from dataserver.core.policies import POLICIES, PurgePolicy
 from dataserver.core.pool import Pool
 from dataserver.core.replica import Found, Limits, Replica
 
@@ -75,6 +77,8 @@ class NodeMachine(RuleBasedStateMachine):
         examines=st.booleans(),
         checked=st.booleans(),
         max_files=st.sampled_from([0, 4]),
+        policy=st.sampled_from([*POLICIES.values()]),
+        share=st.sampled_from([0.0, 0.5]),
     )
     def start(
         self,
@@ -84,13 +88,17 @@ class NodeMachine(RuleBasedStateMachine):
         examines: bool,
         checked: bool,
         max_files: int,
+        policy: PurgePolicy,
+        share: float,
     ) -> None:
-        pool = Pool(Limits.of(QUOTA_BYTES, max_files, 0.9, 0.5))
+        shares = [GroupShare("all", ("/",), share)] if share else []
+        limits = Limits.of(QUOTA_BYTES, max_files, 0.9, 0.5)
+        pool = Pool(limits, Groups(shares, limits.low_bytes))
         found = [Found(f"/f{n}", size, 0.0, checked, archived) for n, size in enumerate(sizes)]
         pool.load(found)
         self.unchecked = {one.lfn for one in found if not checked}
         self.disk.update({one.lfn: one.size_bytes for one in found})
-        self.node = Node(pool, slots=2, examines=examines, asks_purge_command=asks)
+        self.node = Node(pool, slots=2, examines=examines, policy=policy, asks_purge_command=asks)
         self.most_bytes = max(QUOTA_BYTES, pool.used_bytes)
 
     def feed(self, event: ev.Event) -> None:
@@ -197,6 +205,17 @@ class NodeMachine(RuleBasedStateMachine):
         self.last_id += 1
         self.queries.add(self.last_id)
         self.feed(ev.EvictionOrdered(self.last_id, tuple(lfns)))
+
+    @rule(lfns=st.lists(NAMES, min_size=1, max_size=3), is_done=st.booleans())
+    def redirector_marks(self, lfns: list[str], is_done: bool) -> None:
+        """Nothing goes for that alone."""
+        if is_done:
+            self.feed(ev.DoneWith(tuple(lfns)))
+        else:
+            self.last_id += 1
+            self.queries.add(self.last_id)
+            self.feed(ev.EvictionOrdered(self.last_id, tuple(lfns), soft=True))
+            assert self.last_id not in self.queries, "answered at once"
 
     @rule(passed_s=st.floats(0.0, 10.0) | st.just(50.0))
     def time_passes(self, passed_s: float) -> None:
