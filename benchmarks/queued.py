@@ -52,6 +52,7 @@ def measure() -> list[Figure]:
             site.kill("redirector")
             restart_s = _timed(partial(site.start, "redirector"))
             restarted_bytes = _resident_bytes(site)
+            restart_cpu_s = _cpu_s(site)
             with grpc.insecure_channel(site.redirector_address) as channel:
                 files = redirector_pb2_grpc.FilesStub(channel)
                 listing = files.ListRequests(
@@ -80,6 +81,7 @@ def measure() -> list[Figure]:
             "ms",
             at_most=5,
         ),
+        Figure("restart_cpu_s", "CPU time of that", restart_cpu_s, "s"),
         Figure("status_worst_ms", "the slowest of them", max(status_s) * 1e3, "ms"),
         Figure("cancel_ms", "cancelling a request of 200 files", cancel_s * 1e3, "ms"),
         Figure(
@@ -151,6 +153,11 @@ class _Pulse:
 
 def _resident_bytes(site: Cluster) -> int:
     return int(psutil.Process(site.processes["redirector"].pid).memory_info().rss)
+
+
+def _cpu_s(site: Cluster) -> float:
+    times = psutil.Process(site.processes["redirector"].pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def _timed(work: Callable[[], object]) -> float:
