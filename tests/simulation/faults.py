@@ -35,6 +35,7 @@ class Faults:
             self._read_late,
             self._part_from_head,
             self._spoil_disk,
+            self._close_archive,
             self._delete_behind,
             self._evict,
             self._set_clock,
@@ -60,6 +61,7 @@ class Faults:
         self._over = True
         self._site.loss = 0.0
         self._site.unreachable.clear()
+        self._open_archive()
         for node in self._site.nodes:
             node.set_mood(Mood.WELL)
 
@@ -76,8 +78,16 @@ class Faults:
             self._world.after(self._world.delay_s(15.0), node.start)
 
     def _freeze_node(self, node: DiskNode) -> None:
+        node = self._busiest(node)
         if node.alive and not node.is_frozen:
-            node.freeze(self._world.delay_s(30.0))
+            node.freeze(self._world.delay_s(40.0))
+
+    def _busiest(self, node: DiskNode) -> DiskNode:
+        """The data server with most commands running, where trouble matters most; or this one."""
+        return max(
+            (node, *self._site.nodes),
+            key=lambda one: len(one.commands.running()) if one.alive else -1,
+        )
 
     def _kill_head(self, _node: DiskNode) -> None:
         if self._site.head.alive:
@@ -113,13 +123,14 @@ class Faults:
 
     def _part_from_head(self, node: DiskNode) -> None:
         """A partition: nothing passes between a node and the head, or nothing one way."""
+        node = self._busiest(node)
         if not node.alive:
             return
         ends = self._world.rng.choice([(), ("client",), ("server",)])
         node.tell(f"is cut off from the head; nothing gets to the {ends or 'two'}")
         self._site.unreachable.add(node.name)
         node.link.fall_silent(*ends)
-        lasts_s = self._world.delay_s(20.0)
+        lasts_s = self._world.delay_s(30.0)
         self._world.after(lasts_s, lambda: self._site.unreachable.discard(node.name))
 
     # --- disks -------------------------------------------------------------------------
@@ -127,6 +138,17 @@ class Faults:
     def _spoil_disk(self, node: DiskNode) -> None:
         node.set_mood(self._world.rng.choice([one for one in Mood if one is not Mood.WELL]))
         self._world.after(self._world.delay_s(10.0), lambda: node.set_mood(Mood.WELL))
+
+    def _close_archive(self, _node: DiskNode) -> None:
+        """The archive takes nothing, and answers nobody who asks what it has of new files."""
+        archive = self._site.archive
+        if not archive.is_down:
+            self._world.tell("the archive is down")
+            archive.is_down = True
+            self._world.after(self._world.delay_s(10.0), self._open_archive)
+
+    def _open_archive(self) -> None:
+        self._site.archive.is_down = False
 
     def _delete_behind(self, node: DiskNode) -> None:
         """Somebody deletes a file in the pool: one that the archive has."""

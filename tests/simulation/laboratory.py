@@ -50,10 +50,12 @@ class Laboratory:
         tapes: Sequence[Tape],
         limits: Sequence[Limits],
         clocks: Callable[[], HostClock] | None = None,
+        *,
+        store_looks: bool | None = None,
     ) -> None:
         self.world = world
         self.clocks = clocks or (lambda: wrong_clock(world))
-        self.site = Site(world, tapes, limits, self.clocks)
+        self.site = Site(world, tapes, limits, self.clocks, store_looks=store_looks)
         self.clients = Clients(self.site)
         self.faults = Faults(self.site, self.clients)
         self.desk: DeskNode | None = None
@@ -74,7 +76,7 @@ class Laboratory:
                 world.after(rng.uniform(0, until_s), lambda action=action: action() and None)  # type: ignore[misc]
 
         def stage(_: int) -> Callable[[], object]:
-            wanted = rng.sample(lfns, rng.randint(1, 6))
+            wanted = rng.sample([*lfns, "/store/new/w0", "/store/new/w1"], rng.randint(1, 6))
             pin_s, deadline_s = rng.choice([0.0, 0.0, 5.0]), rng.choice([0.0, 0.0, 0.0, 40.0])
             return lambda: clients.stage(wanted, pin_s=pin_s, deadline_s=deadline_s)
 
@@ -160,10 +162,9 @@ class Laboratory:
     def all_is_over(self) -> bool:
         """Whether all that clients have asked for was accepted, and has ended, and all is up."""
         head = self.site.head
-        if not all(
-            node.alive and not node.is_frozen and node.link.is_quiet for node in self.site.nodes
-        ):
-            return False
+        for node in self.site.nodes:
+            if not node.alive or node.is_frozen or not node.link.is_quiet or node.has_to_store:
+                return False
         keys = {one.idempotency_key for one in head.database.requests.values()}
         return self.clients.keys <= keys and not head.unfinished()
 
@@ -215,7 +216,11 @@ def staging(
     world = World(seed, story_lines=story_lines)
     tapes = random_tapes(world, 24, bad_days=trouble)
     laboratory = Laboratory(
-        world, tapes, random_limits(world, tapes, 3), clocks=lambda: clocks(world)
+        world,
+        tapes,
+        random_limits(world, tapes, 3),
+        clocks=lambda: clocks(world),
+        store_looks=world.rng.choice([None, True, True, False]),
     )
     return told(laboratory, lambda: _stage(laboratory, trouble))
 

@@ -42,6 +42,7 @@ class Scenario:
     nodes: int = 2
     quota_mb: int = 100
     files: int = 4
+    stores: bool = False
 
     @property
     def name(self) -> str:
@@ -96,7 +97,13 @@ def _make(scenario: Scenario, on_effect: Callable[[str, str], None]) -> Laborato
     tapes[2] = replace(tapes[2], tells_size=False)
     del tapes[scenario.files :]
     limits = [Limits.of(scenario.quota_mb * MB, 0, 0.95, 0.9)] * scenario.nodes
-    laboratory = Laboratory(world, tapes, limits, clocks=lambda: HostClock(world))
+    laboratory = Laboratory(
+        world,
+        tapes,
+        limits,
+        clocks=lambda: HostClock(world),
+        store_looks=True if scenario.stores else None,
+    )
     # Everybody has met before it begins.
     world.run(until_s=2.0)
     world.on_effect = on_effect
@@ -171,6 +178,15 @@ def upload(laboratory: Laboratory) -> Callable[[], bool]:
     """A client writes a new file: its name is claimed, and it is published."""
     _write(laboratory, NEW)
     return lambda: _is_shown(laboratory, NEW)
+
+
+def storing(laboratory: Laboratory) -> Callable[[], bool]:
+    """What a client has written is stored in the archive."""
+    _write(laboratory, NEW)
+    return lambda: any(
+        row is not None and row.archived
+        for row in (node.row_of(NEW) for node in laboratory.site.nodes)
+    )
 
 
 def replacement(laboratory: Laboratory) -> Callable[[], bool]:
@@ -269,6 +285,7 @@ def session(laboratory: Laboratory) -> Callable[[], bool]:
 SCENARIOS: Final = (
     Scenario(recall),
     Scenario(upload),
+    Scenario(storing, nodes=1, stores=True),
     Scenario(replacement, nodes=1),
     Scenario(removal, nodes=1),
     Scenario(purge, nodes=1, quota_mb=45),

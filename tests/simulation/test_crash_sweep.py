@@ -10,6 +10,7 @@ from tests.simulation.sweep import SCENARIOS, Scenario, crash_after, effects_of
 HOSTS = {
     "recall": {"head", "disk0", "disk1"},
     "upload": {"head", "disk0", "disk1"},
+    "storing": {"head", "disk0"},
     "replacement": {"head", "disk0"},
     "removal": {"disk0"},
     "purge": {"head", "disk0"},

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.simulation.cluster.world import World
 
 #: More of them are played by `make simulate`.
-SEEDS = 84
+SEEDS = 72
 BATCHES = 12
 
 

@@ -23,12 +23,15 @@ class Adopting:
         """Compares files and rows; rows without a file are deleted."""
         self.found: list[Found] = []
         self._node = node
+        self._unarchived: list[SimFile] = []
         self._suspects: list[tuple[SimFile, Row | None]] = []
         now_s, disk = node.now_s(), node.disk
         for lfn, file in disk.files.items():
             row = disk.rows.get(lfn)
             if row is not None and (row.size_bytes, row.content) == (file.size_bytes, file.content):
                 self.found.append(Found(lfn, file.size_bytes, now_s, archived=row.archived))
+                if not row.archived and not row.sent:
+                    self._unarchived.append(file)
             else:
                 self.found.append(Found(lfn, file.size_bytes, now_s, checked=False, archived=False))
                 self._suspects.append((file, row))
@@ -42,6 +45,22 @@ class Adopting:
                 self._node.delay_s(CHECK_S),
                 lambda file=file, row=row: self._check(file, row),  # type: ignore[misc]
             )
+
+        for file in self._unarchived:
+            self._node.later(self._node.delay_s(CHECK_S), lambda file=file: self._ask(file))  # type: ignore[misc]
+
+    def _ask(self, file: SimFile) -> None:
+        """The archive may have got the very file meanwhile, from whoever."""
+        node, lfn = self._node, file.lfn
+        tape, row = node.archive.find(lfn), node.row_of(lfn)
+        if node.archive.is_down or tape is None or row is None or node.disk.files.get(lfn) != file:
+            return
+        if tape.tells_checksum and tape.content == file.content:
+            try:
+                node.disk.commit(lfn, Row(file.size_bytes, file.content, archived=True))
+            except DiskError as error:
+                node.tell(f"that the archive has {lfn} cannot be remembered: {error}")
+            node.handle(ev.Checked(lfn, archived=True))
 
     def _check(self, file: SimFile, row: Row | None) -> None:
         node, lfn = self._node, file.lfn

@@ -12,6 +12,7 @@ from common.names import normalise
 if TYPE_CHECKING:
     import random
 
+    from tests.simulation.cluster.disk import SimFile
     from tests.simulation.cluster.world import World
 
 MOUNT_S = 0.6
@@ -52,11 +53,13 @@ class Tape:
     tells_size: bool = True
     tells_checksum: bool = True
     runs: tuple[Run, ...] = ()
+    #: What a store command has left of what a client wrote; "": it was there from the first.
+    stored: str = ""
 
     @property
     def content(self) -> str:
         """Stands for its bytes."""
-        return f"{self.lfn} as archived"
+        return self.stored or f"{self.lfn} as archived"
 
 
 class Archive:
@@ -66,6 +69,8 @@ class Archive:
         self.tapes = {tape.lfn: tape for tape in tapes}
         #: Runs of the command, by file.
         self.runs: Counter[str] = Counter()
+        #: Whether it answers nobody, and takes nothing.
+        self.is_down = False
         self._world = world
         self._free_at_s = [0.0] * drives
         self._mounted = [(-1, 0.0)] * drives
@@ -74,6 +79,12 @@ class Archive:
         """The file of a name, however that is spelt: the archive's file system knows."""
         tape = self.tapes.get(lfn) or self.tapes.get(normalise(lfn))
         return tape if tape is not None and tape.in_archive else None
+
+    def store(self, file: SimFile, *, whole: bool) -> None:
+        """A store command writes a file, or half of it, over what there is."""
+        size_bytes = file.size_bytes if whole else file.size_bytes // 2
+        content = file.content if whole else f"half of {file.content}"
+        self.tapes[file.lfn] = Tape(file.lfn, size_bytes, stored=content)
 
     def begin_run(self, lfn: str) -> tuple[Run, float]:
         """How the run that begins now behaves, and how long it takes if it does well."""

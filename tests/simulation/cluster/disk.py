@@ -57,6 +57,9 @@ class Row(NamedTuple):
     size_bytes: int
     content: str
     archived: bool
+    #: Of one that is not archived: the archive may have some of it; why it was given up.
+    sent: bool = False
+    failure: str = ""
 
 
 class SimDisk:

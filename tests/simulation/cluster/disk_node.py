@@ -16,6 +16,7 @@ from tests.simulation.cluster.commands import Commands
 from tests.simulation.cluster.disk import DiskError, Mood, Row, SimDisk
 from tests.simulation.cluster.node_link import HEARTBEAT_S, NodeLink
 from tests.simulation.cluster.recall_steps import RecallSteps
+from tests.simulation.cluster.store_steps import StoreSteps, store_rules, stores_found
 from tests.simulation.cluster.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ class DiskNode:
         clock: HostClock,
         dial: Callable[[DiskNode], Wire | None],
         ask_head: Callable[[DiskNode, head_ev.Event, Answered, Refused], None],
+        *,
+        store_looks: bool | None,
     ) -> None:
+        """`store_looks`: see `Site`."""
         self.name = name
         self.alive = False
         self.limits = limits
@@ -86,8 +90,12 @@ class DiskNode:
         self._life = 0
         self._frozen_until_s = 0.0
         self._kept_until_s = 0.0
+        #: It was stopped, and its core has heard of nothing since.
+        self._is_dazed = False
         self._thawing: list[Callable[[], None]] = []
         self._steps: RecallSteps
+        self._stores: StoreSteps | None = None
+        self._store_looks = store_looks
 
     # --- living and dying ------------------------------------------------------
 
@@ -115,8 +123,9 @@ class DiskNode:
             return
         self.alive = True
         self._frozen_until_s = self._kept_until_s = 0.0
+        self._is_dazed = False
         self._thawing.clear()
-        self.commands.end_all()
+        self._end_all_commands()
         self.disk.incoming.clear()
         # What an earlier life has moved to its place may not be synced yet.
         self.disk.sync_all()
@@ -131,10 +140,14 @@ class DiskNode:
         pool.load(adopting.found)
         # Nodes differ in who goes first; whatever they prefer, no promise may break.
         policy = POLICIES_IN_TURN[sum(self.name.encode()) % len(POLICIES_IN_TURN)]
-        self.node = Node(pool, slots=SLOTS, examines=True, policy=policy)
+        looks = self._store_looks
+        rules = None if looks is None else store_rules(looks)
+        self.node = Node(pool, slots=SLOTS, examines=True, policy=policy, store_rules=rules)
+        self.node.stores.load(stores_found(self), self.now_s())
         self.link = NodeLink(self, self._world, self._dial)
         self.uploads = Uploads(self, self.boot_epoch, partial(self._ask_head, self))
         self._steps = RecallSteps(self)
+        self._stores = StoreSteps(self, self._world, looks is True)
         self.tell(f"starts, life {self._life}, {len(self.disk.files)} files")
         adopting.begin()
         self.later(0.0, self.link.connect)
@@ -147,7 +160,7 @@ class DiskNode:
         self._life += 1
         self._frozen_until_s = 0.0
         if power:
-            self.commands.end_all()
+            self._end_all_commands()
             self.disk.cut_power(self._world.rng)
         else:
             life = self._life
@@ -158,7 +171,12 @@ class DiskNode:
     def _clean_behind(self, life: int) -> None:
         """The janitor ends the commands of a life that has ended."""
         if life == self._life:
-            self.commands.end_all()
+            self._end_all_commands()
+
+    def _end_all_commands(self) -> None:
+        self.commands.end_all()
+        if self._stores is not None:
+            self._stores.kill_all()
 
     def _keep_commands(self, until_s: float) -> None:
         """The janitor ends what runs then, unless it is told a later time, or stopped itself."""
@@ -174,6 +192,7 @@ class DiskNode:
     def freeze(self, lasts_s: float) -> None:
         """SIGSTOP, and SIGCONT after a while: gone for everybody, and back without knowing."""
         self.tell(f"is stopped for {lasts_s:.1f} s")
+        self._is_dazed = True
         self._frozen_until_s = self._world.now_s + lasts_s
         self.link.freeze(lasts_s)
         life = self._life
@@ -242,6 +261,7 @@ class DiskNode:
     def handle(self, event: ev.Event) -> None:
         """Gives the core an event, and carries out what it says."""
         self._world.touched.add(self.name)
+        self._is_dazed = False
         instructions = self.node.handle(event, self.now_s())
         self.link.tell_changes()
         for instruction in instructions:
@@ -250,7 +270,12 @@ class DiskNode:
             self._do(instruction)
 
     def _do(self, instruction: do.Instruction) -> None:
-        if self._steps.carry_out(instruction) or self.uploads.carry_out(instruction):
+        assert self._stores is not None
+        if (
+            self._steps.carry_out(instruction)
+            or self.uploads.carry_out(instruction)
+            or self._stores.carry_out(instruction)
+        ):
             return
         match instruction:
             case do.TellEnded():
@@ -317,8 +342,14 @@ class DiskNode:
             self.later(0.0, lambda: self.uploads.begin(lfn, size_bytes, told))
 
     def written(self) -> list[str]:
-        """The names that clients write under now; to a stopped server nobody can write."""
-        return list(self.uploads.written.values()) if self.alive and not self.is_frozen else []
+        """The names that clients write under now.
+
+        To a stopped server nobody can write; and when it goes on, nothing that comes of it
+        is published before the core has looked at its lease.
+        """
+        if not self.alive or self.is_frozen or self._is_dazed:
+            return []
+        return list(self.uploads.written.values())
 
     def read(self, lfn: str, lasts_s: float, done: Callable[[str | None], None]) -> None:
         """A client reads a file; `done` with the content it found, or None if there was none."""
@@ -378,6 +409,12 @@ class DiskNode:
     def is_unsure(self, lfn: str) -> bool:
         """Whether a client was told that what it wrote may not stay."""
         return lfn in self.unsure
+
+    @property
+    def has_to_store(self) -> bool:
+        """Whether any file is still to be stored, and not given up."""
+        table = self.node.stores.table
+        return len(table) > table.failed_files
 
     def row_of(self, lfn: str) -> Row | None:
         """The committed row of a replica."""

@@ -43,8 +43,13 @@ class Site:
         tapes: Sequence[Tape],
         limits: Sequence[Limits],
         clocks: Callable[[], HostClock],
+        *,
+        store_looks: bool | None = None,
     ) -> None:
-        """`limits`: of each data server's pool; `clocks` makes each host's clock."""
+        """`limits`: of each data server's pool; `clocks` makes each host's clock;
+        `store_looks`: whether the archive is asked before and after what clients write is
+        stored; None: it is not stored.
+        """
         self.world = world
         self.archive = Archive(world, list(tapes))
         self.head = HeadNode(world, SETTINGS, clocks())
@@ -57,6 +62,7 @@ class Site:
                 clocks(),
                 self._dial,
                 self._ask_head,
+                store_looks=store_looks,
             )
             for number, one in enumerate(limits)
         ]
