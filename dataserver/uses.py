@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 FLUSH_EVERY_S: Final = 30.0
 #: Lines are written sooner if so many wait.
 MOST_LINES_WAITING: Final = 10_000
+#: What a disk that hangs does not take is given up beyond this.
+MOST_LINES_KEPT: Final = 100_000
 #: How a purge's reasons begin.
 _PURGED: Final = "purged "
 _KINDS: Final = {Mark.SOFT: AccessKind.SOFT, Mark.DONE: AccessKind.DONE}
@@ -86,6 +88,8 @@ class Uses:
             kind = AccessKind.PURGED if is_purged else AccessKind.GONE
         else:
             kind = AccessKind.RECALLED if change.recall_id else AccessKind.PUT
+        if len(self._lines) >= MOST_LINES_KEPT:
+            return
         now_s = self._engine.now_s()
         self._lines.append(Access(now_s, kind, change.size_bytes, change.lfn, change.reason))
         if len(self._lines) >= MOST_LINES_WAITING:
