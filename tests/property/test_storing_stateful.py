@@ -63,13 +63,25 @@ class StoringMachine(RuleBasedStateMachine):
         self.removed: set[int] = set()  # contents that clients removed or replaced
         self.begin_life()
 
-    @initialize(foreign=st.sets(NAMES, max_size=1), can_look=st.booleans(), sums=st.booleans())
-    def start(self, foreign: set[str], can_look: bool, sums: bool) -> None:
+    @initialize(
+        foreign=st.sets(NAMES, max_size=1),
+        mine=st.sets(NAMES, max_size=3),
+        can_look=st.sampled_from([True, True, False]),
+        sums=st.booleans(),
+        removes=st.sampled_from([True, True, False]),
+    )
+    def start(
+        self, foreign: set[str], mine: set[str], can_look: bool, sums: bool, removes: bool
+    ) -> None:
         # Who cannot ask trusts that what it stores is new.
         self.foreign = foreign if can_look else set()
         self.archive.update(dict.fromkeys(self.foreign, (FOREIGN, True)))
+        self.last_id = len(mine)
+        contents = range(1, self.last_id + 1)
+        self.rows = {lfn: Row(one) for lfn, one in zip(sorted(mine), contents, strict=True)}
         self.can_look = can_look
         self.sums = sums  # whether the archive tells checksums
+        self.removes = removes
         self.restart()
 
     # --- the server's lives -------------------------------------------------------
@@ -97,7 +109,7 @@ class StoringMachine(RuleBasedStateMachine):
         rules = StoreRules(
             2, 5.0, 1.0, 8.0, self.can_look, covers=lambda lfn: not lfn.startswith("/scratch/")
         )
-        self.node = Node(pool, slots=2, examines=False, store_rules=rules, withdraws=True)
+        self.node = Node(pool, slots=2, examines=False, store_rules=rules, withdraws=self.removes)
         self.node.stores.load(
             [
                 StoreFound(lfn, self.now_s, row.sent, row.failure)
@@ -109,10 +121,8 @@ class StoringMachine(RuleBasedStateMachine):
         self.feed(ev.Welcomed(1e9, self.now_s))
         self.feed(ev.PinsOrdered((), complete=True))
 
-    @rule(stored=st.sampled_from(["nothing", "noted", "half", "whole"]), really=st.integers(0, 9))
-    def server_is_killed(self, stored: str, really: int) -> None:
-        if really:
-            return
+    def server_is_killed(self, stored: str) -> None:
+        """In the middle of what its commands do."""
         for step in self.steps.values():
             if isinstance(step, do.RunStore) and stored != "nothing":
                 self.rows[step.lfn].sent = True
@@ -228,9 +238,8 @@ class StoringMachine(RuleBasedStateMachine):
         self.changing[change_id] = lfn
         self.feed(ev.RemovalOrdered(change_id, lfn))
 
-    @rule(lfn=NAMES, new_lfn=NAMES, really=RARELY)
-    def client_renames(self, lfn: str, new_lfn: str, really: bool) -> None:
-        if new_lfn in self.archive or not really:
+    def client_renames(self, lfn: str, new_lfn: str) -> None:
+        if new_lfn in self.archive:
             return
         self.last_id += 1
         change_id = f"c{self.last_id}"
@@ -254,10 +263,7 @@ class StoringMachine(RuleBasedStateMachine):
         self.rows[order.new_lfn] = Row(row.content)
         self.feed(ev.Renamed(order.change_id))
 
-    @rule(really=RARELY)
-    def purge_is_wanted(self, really: bool) -> None:
-        if not really:
-            return
+    def purge_is_wanted(self) -> None:
         self.last_id += 1
         self.feed(ev.EvictionOrdered(self.last_id, tuple(self.rows)))
 
@@ -291,14 +297,13 @@ class StoringMachine(RuleBasedStateMachine):
         if lfn in self.rows:
             self.rows[lfn] = Row(self.rows[lfn].content, sent=True)
 
-    @rule(lfn=NAMES, really=RARELY)
-    def somebody_writes_to_the_archive(self, lfn: str, really: bool) -> None:
+    def somebody_writes_to_the_archive(self, lfn: str) -> None:
         """Files of other people's appear, though not just while one of ours is stored."""
         replica = self.node.pool.get(lfn)
         is_ours = replica is not None and (replica.sent or replica.archived)
         under_way = [*self.steps.values(), *self.withdrawing, *(step for _, step in self.ending)]
         is_asked = any(step.lfn == lfn for step in under_way)
-        if really and self.can_look and not (lfn in self.archive or is_ours or is_asked):
+        if self.can_look and not (lfn in self.archive or is_ours or is_asked):
             self.archive[lfn] = (FOREIGN, True)
             self.foreign.add(lfn)
 
@@ -312,9 +317,19 @@ class StoringMachine(RuleBasedStateMachine):
         return Likeness.SAME if self.is_safe(lfn) else Likeness.OTHER
 
     @precondition(lambda self: self.steps)
-    @rule(data=st.data(), how=st.sampled_from(["well", "well", "down", "half", "whole", "lies"]))
-    def step_ends(self, data: st.DataObject, how: str) -> None:
+    @rule(data=st.data())
+    def archive_works(self, data: st.DataObject) -> None:
+        self.finish(data.draw(st.sampled_from(sorted(self.steps))), "well")
+
+    @precondition(lambda self: self.steps)
+    @rule(data=st.data(), how=st.sampled_from(["down", "half", "whole", "lies"]))
+    def archive_fails(self, data: st.DataObject, how: str) -> None:
         self.finish(data.draw(st.sampled_from(sorted(self.steps))), how)
+
+    @precondition(lambda self: any(isinstance(one, do.RunStore) for one in self.steps.values()))
+    @rule(how=st.sampled_from(["down", "half", "half", "whole", "lies"]))
+    def command_fails(self, how: str) -> None:
+        self.finish(min(one for one in self.steps if isinstance(self.steps[one], do.RunStore)), how)
 
     def finish(self, step_id: str, how: str) -> None:
         step = self.steps.pop(step_id)
@@ -390,12 +405,36 @@ class StoringMachine(RuleBasedStateMachine):
         self.now_s += passed_s
         self.feed(ev.Tick())
 
-    @rule(lfns=st.lists(NAMES, max_size=2), really=RARELY)
-    def somebody_wants_it_stored_now(self, lfns: list[str], really: bool) -> None:
+    @precondition(lambda self: len(self.node.stores.table) and not self.steps)
+    @rule()
+    def something_is_due(self) -> None:
+        self.now_s += 10.0
+        self.feed(ev.Tick())
+
+    @rule(
+        lfn=NAMES,
+        new_lfn=NAMES,
+        stored=st.sampled_from(["nothing", "noted", "half", "whole"]),
+        what=st.sampled_from(["kill", "rename", "purge", "store", "foreign"]),
+        really=RARELY,
+    )
+    def something_rare_happens(
+        self, lfn: str, new_lfn: str, stored: str, what: str, really: bool
+    ) -> None:
         if not really:
             return
-        self.last_id += 1
-        self.feed(ev.StoresOrdered(self.last_id, tuple(lfns)))
+        match what:
+            case "kill":
+                self.server_is_killed(stored)
+            case "rename":
+                self.client_renames(lfn, new_lfn)
+            case "purge":
+                self.purge_is_wanted()
+            case "store":
+                self.last_id += 1
+                self.feed(ev.StoresOrdered(self.last_id, (lfn, new_lfn)))
+            case _:
+                self.somebody_writes_to_the_archive(lfn)
 
     @rule(times=st.integers(1, 4))
     def the_world_goes_on(self, times: int) -> None:
