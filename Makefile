@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 help:
 	@echo 'make demo    the main job, end to end, in about a minute'
 	@echo 'make test    every test'
-	@echo 'make clients ROOT and dask, for the tests that skip without them'
+	@echo 'make clients ROOT, coffea and dask, for the tests that skip without them'
 	@echo 'make lint    ruff, mypy --strict, the layers of the house'
 	@echo 'make fuzz    a minute of looking for bytes that break root://; FUZZ_S=600 for ten'
 	@echo 'make simulate  clusters under faults, SEEDS=1000 of them from SEED0=0 on; SEEDS=1 tells the story'
