@@ -91,11 +91,16 @@ class Changing:
         )
 
     async def rename(self, lfn: str, new_lfn: str) -> None:
-        """Gives a replica another name, which must be free in the whole site.
+        """Gives a replica another name, which must be free in the whole site; its own one
+        changes nothing.
 
         Raises as `remove` does; AlreadyExists, Unreachable; Damaged if the disk fails.
         """
         lfn, new_lfn = self._writable.check(lfn), self._writable.check(new_lfn)
+        if lfn == new_lfn:
+            if (refusal := self._engine.node.unchangeable(lfn)) is not None:
+                raise refusal
+            return
         await self._look(new_lfn)
         await self._change(lambda change_id: events.RenameOrdered(change_id, lfn, new_lfn))
 

@@ -279,6 +279,8 @@ class AttributeAction(IntEnum):
     SET = 3
 
 
+#: Those that change nothing.
+READING_ATTRIBUTES: Final = frozenset({AttributeAction.GET, AttributeAction.LIST})
 #: Option of kXR_fattr set: only where there is none of that name.
 ATTRIBUTE_NEW: Final = 1
 #: Option of kXR_fattr list: tell values too.

@@ -192,7 +192,7 @@ async def test_many_chunks_in_one_answer(
             said = said[16 + chunk.length :]
         assert not said
         beyond = requests.ReadV((Chunk(handle, 10, len(CONTENT) - 5),))
-        assert (await client.refused(beyond))[0] == Code.IO_ERROR
+        assert (await client.refused(beyond))[0] == Code.FS_ERROR
         huge = requests.ReadV((Chunk(handle, 1 << 30, 0),))
         assert (await client.refused(huge))[0] == Code.ARG_TOO_LONG
 
@@ -530,7 +530,7 @@ async def test_what_is_being_written_is_read_back_in_all_ways(site: DataSite) ->
         )
         assert await in_parts(client, requests.ReadV(chunks)) == told
         past_the_end = requests.ReadV((Chunk(handle, 10, size - 9),))
-        assert (await client.refused(past_the_end))[0] == Code.IO_ERROR
+        assert (await client.refused(past_the_end))[0] == Code.FS_ERROR
         other = await opened(client, open_to_read(LFN))
         for first, second in ((handle, other), (other, handle)):
             mixed = requests.ReadV((Chunk(first, 1, 0), Chunk(second, 1, 0)))
@@ -594,6 +594,21 @@ async def test_files_are_renamed_described_and_removed(site: DataSite) -> None:
         assert not site.replica(other).exists()
         assert site.redirector.nodes["disk1"].replicas == {LFN: len(CONTENT)}
         assert (await client.refused(requests.Mv(LFN, MINE)))[0] == Code.NOT_AUTHORIZED
+
+
+async def test_who_has_a_file_open_for_reading_only_looks_at_its_attributes(
+    site: DataSite,
+) -> None:
+    async with serving(site) as (_, client):
+        handle = await opened(client, requests.Open(MINE, "", NEW))
+        await client.ask(noting(handle, b"a"))
+        await client.ask(requests.Close(handle))
+        handle = await opened(client, open_to_read(MINE))
+        assert await noted(client, "", handle) == [b"a"]
+        forgetting = requests.FAttr(AttributeAction.DELETE, "", names=(b"a",), handle=handle)
+        for change in (noting(handle, b"b"), forgetting):
+            assert (await client.refused(change))[0] == Code.INVALID_REQUEST
+        assert await noted(client, MINE) == [b"a"]
 
 
 def noting(handle: bytes, *names: bytes, options: int = 0) -> requests.FAttr:

@@ -20,7 +20,7 @@ from dataserver.doors.root.reading import Reading
 from dataserver.doors.root.streams import Nowhere
 from dataserver.doors.root.writing import Writing, WrittenFile
 from xroot import requests, responses
-from xroot.protocol import STAT_VFS, Code, OpenFlag, QueryType, ServerFlag
+from xroot.protocol import READING_ATTRIBUTES, STAT_VFS, Code, OpenFlag, QueryType, ServerFlag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -268,6 +268,9 @@ class RootClient:
         file = self._handles.get(asked.handle)
         if isinstance(file, WrittenFile):
             return file.notes
+        if asked.action not in READING_ATTRIBUTES:
+            reason = f"{file.lfn} is open for reading only: its attributes are not changed"
+            raise RootError(Code.INVALID_REQUEST, reason)
         return self._door.changing.notes(file.lfn)
 
     def _query(self, stream_id: bytes, asked: requests.Query) -> None:

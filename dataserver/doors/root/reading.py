@@ -123,7 +123,7 @@ class Reading:
             if length > MAX_CHUNK_BYTES:
                 raise TooLarge(f"a chunk of {length} bytes; {MAX_CHUNK_BYTES} can be read at most")
             if offset + length > size_bytes:
-                raise RootError(Code.IO_ERROR, f"{file.lfn}: a chunk ends past the end of the file")
+                raise RootError(Code.FS_ERROR, f"{file.lfn}: a chunk ends past the end of the file")
             total += length
         if total > MAX_ANSWER_BYTES:
             raise TooLarge(f"{total} bytes are more than can be read at once")

@@ -93,7 +93,7 @@ class WrittenFile:
                 reason = f"a chunk of {chunk.length} bytes; {MAX_CHUNK_BYTES} can be read at most"
                 raise TooLarge(reason)
             if chunk.offset + chunk.length > self.size_bytes:
-                raise RootError(Code.IO_ERROR, f"{self.lfn}: a chunk ends past the end of the file")
+                raise RootError(Code.FS_ERROR, f"{self.lfn}: a chunk ends past the end of the file")
 
     def _pieces(self, asked: Read | PgRead) -> Iterator[tuple[int, int, bool]]:
         """What is there of a range, piece by piece: offset, length, and whether it is the last.

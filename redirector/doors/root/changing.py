@@ -9,7 +9,7 @@ from common.root_server import RootError
 from redirector.core.events import MakeDirectoryAsked, RemoveDirectoryAsked
 from redirector.doors.root.naming import is_directory
 from xroot import responses
-from xroot.protocol import AttributeAction, Code
+from xroot.protocol import READING_ATTRIBUTES, Code
 from xroot.requests import FAttr, Mv, Rm
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from redirector.doors.root.opening import Opening
     from redirector.runner import Runner
     from xroot.requests import Chmod, MkDir, RmDir, Truncate
-
-_READING = (AttributeAction.GET, AttributeAction.LIST)
 
 
 class Changing:
@@ -68,7 +66,7 @@ class Changing:
     ) -> None:
         """Sends the client to the file's holder, who does it."""
         lfn = self._names.file(asked.source if isinstance(asked, Mv) else asked.path)
-        if not (isinstance(asked, FAttr) and asked.action in _READING):
+        if not (isinstance(asked, FAttr) and asked.action in READING_ATTRIBUTES):
             self._names.check_writable(lfn)
         node = self._opening.holder(connection, lfn, asked.cgi)
         if node is None and self._removes and isinstance(asked, Rm):
