@@ -1,8 +1,8 @@
 """What another policy, or a pool of another size, would have kept: an access log played again.
 
 The very mechanism that purges a pool purges a pool of names here, so watermarks, shares,
-marks and batches count as they do in life. Three things are not in a log and are left out:
-what was open, what was pinned, and what a purge command had to say. A file that was here
+marks and batches count as they do in life. Not in a log, and left out, are what was open,
+what was pinned or not yet archived, and what a purge command had to say. A file that was here
 before its log begins comes in for nothing when it is first wanted.
 """
 

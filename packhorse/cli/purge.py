@@ -127,8 +127,8 @@ def replay(
     """Play a pool's access log again: what other policies or quotas would have kept.
 
     Says for each how often what was wanted was here, and how much had to be recalled again
-    because it had been purged. What was open, pinned, or had to do with a purge command is
-    not in a log, and left out.
+    because it had been purged. What was open, pinned or not yet archived, and what a purge
+    command said, is not in a log, and left out.
     """
     from common.config.check import node_name
     from dataserver.core.policies import POLICIES
