@@ -116,9 +116,13 @@ class SlowSite:
         path.with_suffix(".new").rename(path)
 
 
-@pytest.fixture(params=["many", "one by one"])
+#: For what commands that are told of one file do in their own way.
+either_way = pytest.mark.parametrize("site", ["many", "one by one"], indirect=True)
+
+
+@pytest.fixture
 async def site(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[SlowSite]:
-    site = SlowSite(tmp_path, one_by_one=request.param == "one by one")
+    site = SlowSite(tmp_path, one_by_one=getattr(request, "param", "many") == "one by one")
     yield site
     for archive in site.archives:
         await archive.close()
@@ -139,6 +143,7 @@ async def call_off(archive: Archive, fetching: asyncio.Task[Fetched], name: str)
     archive.call_off(f"/store/{name}")
 
 
+@either_way
 async def test_a_file_is_ordered_waited_for_copied_and_released(site: SlowSite) -> None:
     archive = await site.archive()
     fetching = site.fetch(archive, "a")
@@ -156,6 +161,7 @@ async def test_a_file_is_ordered_waited_for_copied_and_released(site: SlowSite) 
     assert site.noted("cancel") == []
 
 
+@either_way
 async def test_many_are_ordered_and_asked_about_together(site: SlowSite) -> None:
     archive = await site.archive(submit_files=500)
     assert archive.capacity == 500
@@ -170,6 +176,7 @@ async def test_many_are_ordered_and_asked_about_together(site: SlowSite) -> None
     assert [one.failure for one in await asyncio.gather(*files)] == [None] * 20
 
 
+@either_way
 @pytest.mark.parametrize(
     ("state", "error_class", "reason"),
     [
@@ -195,6 +202,7 @@ async def test_a_file_that_will_not_come_is_told(
         one.cancel()
 
 
+@either_way
 async def test_an_order_that_is_not_taken_on_is_told(site: SlowSite) -> None:
     archive = await site.archive()
     found, reason = failure_of(await site.fetch(archive, "refused"))
@@ -214,6 +222,7 @@ async def test_an_order_that_is_not_taken_on_is_told(site: SlowSite) -> None:
     assert site.noted("cancel") == site.noted("release") == []
 
 
+@either_way
 async def test_who_cancels_calls_the_order_off(site: SlowSite) -> None:
     archive = await site.archive()
     dropped, kept = site.fetch(archive, "a"), site.fetch(archive, "b")
@@ -358,6 +367,7 @@ async def test_an_order_without_an_id_is_placed_again_under_the_same_key(
     assert (await again).failure is None
 
 
+@either_way
 async def test_an_archive_that_is_down_is_waited_for_until_it_is_too_late(site: SlowSite) -> None:
     archive = await site.archive(stall="300ms")
     waiting = site.fetch(archive, "a")
@@ -375,6 +385,7 @@ async def test_an_archive_that_is_down_is_waited_for_until_it_is_too_late(site: 
     assert site.noted("cancel") == []
 
 
+@either_way
 async def test_an_archive_that_says_nothing_of_a_file_is_asked_again(site: SlowSite) -> None:
     (site.home / "deaf").touch()
     archive = await site.archive(stall="300ms")

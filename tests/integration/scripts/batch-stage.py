@@ -58,7 +58,7 @@ def bring(file: dict) -> None:
         shutil.rmtree(target.parent, ignore_errors=True)
         target.parent.mkdir()
     if way == "babbles":
-        for number in range(100_000):
+        for number in range(30_000):
             print("chatter", number)
             print(json.dumps({"id": key, "state": "progress", "note": str(number)}))
             print(json.dumps({"id": "nobody", "state": "done"}))
