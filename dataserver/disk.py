@@ -59,7 +59,7 @@ _TRIES: Final = 10
 _NO_FILE: Final = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})
 #: What opening a pool ends with whose disk is not there.
 _AWAY: Final = frozenset(
-    {errno.ENOENT, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN}
+    {errno.ENOENT, errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN}
 )
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -118,6 +118,8 @@ class PoolDisk:
             if error.errno in _AWAY:
                 raise DiskAway(message) from error
             raise ConfigError(message) from error
+        if os.fstatvfs(self._root_fd).f_flag & os.ST_RDONLY:
+            raise DiskAway(f"pool {root} cannot be used: its disk is read-only")
         if not os.access(root, os.W_OK | os.X_OK):
             raise ConfigError(f"pool {root} cannot be used: it is not writable")
 

@@ -5,8 +5,8 @@ a disk that is mounted anew, or another one in its place, is out of reach of wha
 on the old one: descriptors, catalogue and lock. So the keeper ends that life of the server
 then, and begins another one, in the same process.
 
-In a process with other servers, a disk that is not there at the start must not keep those
-from serving: such a server is begun as soon as its disk comes.
+In a process with other servers, a disk that is not there at the start, or is damaged, must not
+keep those from serving: such a server is begun as soon as its disk comes, or is mended.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from common.config.reloading import taken_over
-from common.errors import DiskAway, PackhorseError
+from common.errors import Damaged, DiskAway, PackhorseError
 from dataserver.service import DataServerService
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ RETRY_S: Final = 5.0
 class KeptDataServer:
     """One node, over all the lives of its server, which `make` makes.
 
-    `waits`: whether a disk that is away at the start is waited for, or is an error.
+    `waits`: whether a disk that is away or damaged at the start is waited for, or is an error.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class KeptDataServer:
         """Returns when files can be read, or have to wait. Raises ConfigError, Damaged."""
         try:
             await self._begin(tasks)
-        except DiskAway as error:
+        except (DiskAway, Damaged) as error:
             if not self._waits:
                 raise
             self._complain(error)

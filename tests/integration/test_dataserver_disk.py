@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import shutil
 import threading
 from typing import TYPE_CHECKING
@@ -216,6 +217,33 @@ async def test_a_server_with_others_waits_for_its_disk(
         disk.rename(site.pool)
         await becomes_true(lambda: kept.server is not None)
         await _is_back(redirector)
+
+
+async def test_a_server_with_others_waits_until_its_damaged_pool_is_mended(
+    site: DataSite, redirector: FakeRedirector
+) -> None:
+    async with site.running():
+        await _stage_all(redirector)
+    identity = site.pool / ".packhorse/pool_id"
+    good = identity.read_text()
+    identity.write_text("no identity")
+    async with _kept(site, waits=True) as kept:
+        assert kept.server is None
+        identity.write_text(good)
+        await becomes_true(lambda: kept.server is not None)
+        await _is_back(redirector)
+
+
+async def test_a_read_only_disk_is_a_missing_one_to_a_server_that_starts(
+    site: DataSite, redirector: FakeRedirector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = os.statvfs(site.pool)
+    changed = list(figures)
+    changed[8] |= os.ST_RDONLY
+    monkeypatch.setattr(os, "fstatvfs", lambda _fd: os.statvfs_result(changed))
+    with pytest.raises(DiskAway, match="its disk is read-only"):
+        async with _kept(site):
+            pytest.fail("it has started")
 
 
 async def test_a_server_alone_does_not_start_without_its_disk(
