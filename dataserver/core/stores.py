@@ -408,7 +408,9 @@ class Stores:
 
 
 def _another(event: Compared) -> str:
+    is_other = event.likeness is Likeness.OTHER
+    which = "another file of this name" if is_other else "a file of this name, maybe another one"
     return (
-        f"the archive has another file of this name, which is not overwritten: {event.why}; "
+        f"the archive has {which}, which is not overwritten: {event.why}; "
         "remove the one or the other"
     )

@@ -356,3 +356,15 @@ async def test_two_redirectors_on_one_state_are_refused(site: HeadSite) -> None:
     with pytest.raises(ConfigError, match="in use by another server"):
         await second.start()
     assert await is_well(site)
+
+
+async def test_what_a_node_has_to_store_is_not_known_while_it_is_away(site: HeadSite) -> None:
+    async with joined(FakeNode(site.address, "disk1")):
+        pass
+    told = await call(site.cluster.ListStores(pb.ListStoresRequest()))
+    assert [(one.node, one.problem) for one in told.nodes] == [("disk1", "not in touch")]
+    with pytest.raises(NotFound):
+        await call(site.cluster.ListStores(pb.ListStoresRequest(node="disk9")))
+    done = await call(site.cluster.StoreNow(pb.StoreNowRequest(lfns=[A, "//store//a.root"])))
+    assert [(one.lfn, one.reason) for one in done.refused] == [(A, "not online")]
+    assert not (await call(site.cluster.StoreNow(pb.StoreNowRequest()))).taken

@@ -51,14 +51,14 @@ async def ask(door: str, message: Message) -> Response:
         return await client.ask(message)
 
 
-async def write(door: str, lfn: str) -> None:
-    message = requests.Open(lfn, "", OpenFlag.NEW | OpenFlag.UPDATE)
+async def write(door: str, lfn: str, content: bytes = CONTENT, how: int = OpenFlag.NEW) -> None:
+    message = requests.Open(lfn, "", how | OpenFlag.UPDATE)
     async with RootClient(door) as client:
         sent = await client.sent_to(message)
     async with RootClient(sent.address) as client:
         handle = (await client.ask(message)).body[:4]
         assert (
-            await client.ask(requests.Write(handle, 0, len(CONTENT)), CONTENT)
+            await client.ask(requests.Write(handle, 0, len(content)), content)
         ).status == Status.OK
         assert (await client.ask(requests.Close(handle))).status == Status.OK
 
@@ -97,6 +97,12 @@ async def test_what_is_written_is_shown_stored_evicted_and_removed(tmp_path: Pat
         assert site.store([KEPT]).refused[0].reason == "it is not migratable: it stays in the pool"
         assert site.store(["/store/my/none"]).refused[0].reason == "not online"
         assert site.explain(LFN).stores == ()
+        # New content takes the old one's place in the archive too.
+        await write(door, LFN, b"new", OpenFlag.DELETE)
+        assert not archived.exists()
+        assert site.store([LFN]).taken == (LFN,)
+        eventually(lambda: site.stores()[0].stores == ())
+        assert archived.read_bytes() == b"new"
         # A replica that is safe may go; and then the archive's copy, through any node.
         assert site.evict(LFN).evicted == 1
         eventually(lambda: cluster.holders(LFN) == [])

@@ -146,3 +146,16 @@ def test_a_node_in_trouble_is_reported_in_its_own_words() -> None:
     site = Site()
     site.join("disk1", load=NodeLoad(trouble="the pool is read-only"))
     assert site.head.stuck(site.now_s) == ["node disk1: the pool is read-only"]
+
+
+def test_files_that_do_not_come_into_the_archive_are_stuck() -> None:
+    site = Site()
+    site.join("disk1", load=NodeLoad(stores_waiting=7, stores_failed=2))
+    assert site.head.stuck(site.now_s) == [
+        "node disk1: 2 files cannot be stored, see packhorse stores --failed"
+    ]
+    down = "the archive has taken nothing for 3 h: no tape"
+    site.beat("disk1", NodeLoad(stores_waiting=7, stores_failed=2, stores_trouble=down))
+    assert site.head.stuck(site.now_s) == [f"node disk1: 7 files wait to be stored: {down}"]
+    site.beat("disk1", NodeLoad(stores_waiting=7))
+    assert site.head.stuck(site.now_s) == []
