@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec
 
@@ -15,6 +14,7 @@ from tests.simulation.cluster.adopting import Adopting
 from tests.simulation.cluster.commands import Commands
 from tests.simulation.cluster.disk import DiskError, Mood, Row, SimDisk
 from tests.simulation.cluster.node_link import HEARTBEAT_S, NodeLink
+from tests.simulation.cluster.reading import Reading
 from tests.simulation.cluster.recall_steps import RecallSteps
 from tests.simulation.cluster.store_steps import StoreSteps, store_rules, stores_found
 from tests.simulation.cluster.uploads import Uploads
@@ -70,12 +70,11 @@ class DiskNode:
         self.node: Node
         self.link: NodeLink
         self.uploads: Uploads
+        self.reading: Reading
         #: Told of every instruction of the core, before it is carried out.
         self.observers: list[Callable[[DiskNode, do.Instruction], None]] = []
         #: What could not be removed from the incoming directory; the next start sweeps it.
         self.left_over: set[str] = set()
-        #: LFN → how many clients have it open in this life.
-        self.readers: Counter[str] = Counter()
         #: Names whose files somebody deleted, or that could not be read: true losses.
         self.spoilt: set[str] = set()
         #: Files at their places that nobody knows: they could neither be entered nor removed.
@@ -130,7 +129,6 @@ class DiskNode:
         # What an earlier life has moved to its place may not be synced yet.
         self.disk.sync_all()
         self.left_over.clear()
-        self.readers.clear()
         self.strays.clear()
         self.clock.start_process()
         adopting = Adopting(self)
@@ -146,6 +144,7 @@ class DiskNode:
         self.node.stores.load(stores_found(self), self.now_s())
         self.link = NodeLink(self, self._world, self._dial)
         self.uploads = Uploads(self, self.boot_epoch, partial(self._ask_head, self))
+        self.reading = Reading(self)
         self._steps = RecallSteps(self)
         self._stores = StoreSteps(self, self._world, looks is True)
         self.tell(f"starts, life {self._life}, {len(self.disk.files)} files")
@@ -352,35 +351,9 @@ class DiskNode:
         return list(self.uploads.written.values())
 
     def read(self, lfn: str, lasts_s: float, done: Callable[[str | None], None]) -> None:
-        """A client reads a file; `done` with the content it found, or None if there was none."""
+        """A client reads a file; see `Reading`."""
         if self.alive:
-            self.later(0.0, lambda: self._open(lfn, lasts_s, done))
-
-    def _open(self, lfn: str, lasts_s: float, done: Callable[[str | None], None]) -> None:
-        if not self.node.is_visible(lfn):
-            done(None)
-            return
-        replica = self.node.pool.open(lfn, self.now_s())
-        try:
-            file = self.disk.read(lfn)
-            reason = "vanished"
-        except DiskError:
-            file, reason = None, "damaged"
-        if file is None:
-            self.spoilt.add(lfn)
-            self.node.pool.close(replica, self.now_s())
-            self.handle(ev.Lost(lfn, reason, "a reader found out"))
-            done(None)
-            return
-        self.readers[lfn] += 1
-
-        def close() -> None:
-            self.readers[lfn] -= 1
-            self.node.pool.close(replica, self.now_s())
-            self.handle(ev.Tick())
-            done(file.content)
-
-        self.later(lasts_s, close)
+            self.later(0.0, lambda: self.reading.open(lfn, lasts_s, done))
 
     def evict(self, lfn: str) -> None:
         """Somebody wants a replica gone."""

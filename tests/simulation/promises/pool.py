@@ -39,7 +39,7 @@ class PurgeSparesWhatIsNeeded(Promise):
                     raise self.broken(f"{node.name} removes {lfn}, which is {reason}", lfn)
 
     def _why_not(self, node: DiskNode, lfn: str) -> str:
-        if node.readers[lfn]:
+        if node.reading.readers[lfn]:
             return "open"
         owners = node.link.pinned_by(lfn)
         if owners:
