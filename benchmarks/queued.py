@@ -74,6 +74,7 @@ def measure() -> list[Figure]:
         Figure("empty_mb", "the same without any", empty_bytes / 1e6, "MB"),
         Figure("restarted_mb", "the same after the restart", restarted_bytes / 1e6, "MB"),
         Figure("restart_s", "from kill -9 to being ready again", restart_s, "s", at_most=10),
+        Figure("restart_cpu_s", "CPU time of that", restart_cpu_s, "s"),
         Figure(
             "status_ms",
             "status of a request with its files (median)",
@@ -81,7 +82,6 @@ def measure() -> list[Figure]:
             "ms",
             at_most=5,
         ),
-        Figure("restart_cpu_s", "CPU time of that", restart_cpu_s, "s"),
         Figure("status_worst_ms", "the slowest of them", max(status_s) * 1e3, "ms"),
         Figure("cancel_ms", "cancelling a request of 200 files", cancel_s * 1e3, "ms"),
         Figure(

@@ -377,7 +377,9 @@ class PoolDisk:
                     os.rename(name, basename, src_dir_fd=source, dst_dir_fd=target)
             except FileNotFoundError:
                 os.stat(name, dir_fd=source, follow_symlinks=False)
-                self._make_directory(parents, changed)
+                # One of them may be removed, being empty, while it is made.
+                with contextlib.suppress(FileNotFoundError):
+                    self._make_directory(parents, changed)
             else:
                 changed.add(parents)
                 return

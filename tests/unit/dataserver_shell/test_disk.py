@@ -147,6 +147,25 @@ def test_removing_a_file_takes_the_directories_that_are_empty_then(disk: PoolDis
     assert not (disk.root / "store").exists()
 
 
+def test_a_directory_that_is_removed_while_one_is_made_in_it_is_made_again(
+    disk: PoolDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = os.mkdir
+    made: list[str] = []
+
+    def remove_the_first(name: str, mode: int, *, dir_fd: int) -> None:
+        made.append(name)
+        if made == ["store", "x"]:
+            (disk.root / "store").rmdir()
+        make(name, mode, dir_fd=dir_fd)
+
+    disk.make_incoming("1", "/store/x/a").write_bytes(b"x")
+    monkeypatch.setattr(os, "mkdir", remove_the_first)
+    assert disk.publish([Publication("1", "/store/x/a")]) == {}
+    assert content(disk, "/store/x/a") == b"x"
+    assert made == ["store", "x", "store", "x"]
+
+
 def test_a_recall_finds_its_directory_empty(disk: PoolDisk) -> None:
     left = disk.make_incoming("r1", "/store/a")
     left.write_bytes(b"of an earlier attempt")
