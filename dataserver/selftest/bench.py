@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 from common.command import CommandSpec, Cut, command_environment, kill_leftovers, run_command
 from common.command.run import DEFAULT_GRACE_S
-from common.errors import ConfigError
+from common.errors import ConfigError, NameRefused
 from common.units import write_duration
 from dataserver import checksum as checksums
 from dataserver.archive import Archive, Presence
@@ -96,10 +98,20 @@ class Bench:
         return directory / PurePosixPath(lfn).name
 
     def missing(self, lfn: str) -> str:
-        """A name beside the file's that no archive has."""
-        return f"{PurePosixPath(lfn).parent}/packhorse-check-{self._token}-missing".replace(
-            "//", "/"
-        )
+        """A name beside the file's that no archive has.
+
+        Rules may be strict about names: where they know no other, it is the file's own with
+        nines for its last number. Raises NameRefused if they do not know that either.
+        """
+        path = PurePosixPath(lfn)
+        plain = path.with_name(f"packhorse-check-{self._token}-missing")
+        nines = re.sub(r"\d+(?=\D*$)", lambda number: "9" * len(number[0]), path.name)
+        for candidate in (plain, plain.with_name(f"{plain.name}{path.suffix}")):
+            with contextlib.suppress(NameRefused):
+                self.names.archive_name(str(candidate))
+                return str(candidate)
+        self.names.archive_name(missing := str(path.with_name(nines)))
+        return missing
 
     async def examined(self, lfn: str) -> ArchiveFile | None:
         """What the archive says of a file, if it can be asked and has it."""

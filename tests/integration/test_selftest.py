@@ -71,7 +71,7 @@ async def checked(
     """The findings, by kind, file and check; nothing of the commands is left."""
     names = [{"prefix": "/store", "archive": str(store)}]
     config = MssConfig.model_validate({"names": names, **keys})
-    name_map = NameMap(config.name_rules(), config.prefixes())
+    name_map = NameMap(config.name_rules(), ["/store/"])
     (store.parents[1] / "pool").mkdir(exist_ok=True)
     tried = Bench(config, name_map, store.parents[1] / "pool", patience_s=10.0)
     found: dict[tuple[str, str, str], Finding] = {}
@@ -188,6 +188,16 @@ async def test_a_mounted_archive_is_tried_as_well(store: Path) -> None:
     found = await checked(store, {"stagecmd": "builtin"}, lfns=("/store/run 7/none",))
     assert found["stage", "/store/run 7/none", "brings the file"].verdict is FAILED
     assert found["stat", "/store/run 7/none", "knows the file"].verdict is FAILED
+
+
+@pytest.mark.parametrize("regex", [r"/store/(.*\.root)", r"/store/(run \d+/a\d\d\d)"])
+async def test_names_may_be_strict(store: Path, regex: str) -> None:
+    (store / "run 7" / "a017").write_bytes(CONTENT)
+    lfn = LFN if "root" in regex else "/store/run 7/a017"
+    names = [{"regex": regex, "archive": f"{store}/\\1"}]
+    found = await checked(store, {"stagecmd": "builtin", "names": names}, "stage", lfns=(lfn,))
+    assert found["stage", lfn, "brings the file"].verdict is OK
+    assert found["stage", lfn, "says when there is no such file"].verdict is OK
 
 
 # --- asking -----------------------------------------------------------------------
@@ -418,7 +428,7 @@ async def test_patience_has_an_end(store: Path, tmp_path: Path, script: Callable
     keys = {"stagecmd": "builtin", **orders(tmp_path, script, never), "poll": "5s"}
     names = [{"prefix": "/store", "archive": str(store)}]
     config = MssConfig.model_validate({"names": names, **keys})
-    name_map = NameMap(config.name_rules(), config.prefixes())
+    name_map = NameMap(config.name_rules(), ["/store/"])
     async with Bench(config, name_map, tmp_path, patience_s=1.0) as tried:
         found = [one async for one in check_commands(tried, [LFN], ["stage"])]
     told = {(one.kind, one.check): one for one in found}
