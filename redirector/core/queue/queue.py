@@ -221,11 +221,12 @@ class RecallQueue:
         """The most urgent recall of each lane, those of the shares that have had least first."""
         held = self.unhinted.first()
         found: dict[Recall, None] = {} if held is None else {held: None}
-        for share in self.shares.in_turn():
-            found.update((lane.first, None) for lane in share.lanes.values())
+        lanes = (lane for share in self.shares.in_turn() for lane in share.lanes.values())
+        for lane in lanes:
             if len(found) >= limit:
                 break
-        return list(found)[:limit]
+            found[lane.first] = None
+        return list(found)
 
     def check(self) -> None:
         """Asserts that all that stands anywhere agrees."""
