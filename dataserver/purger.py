@@ -23,7 +23,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from common.command import CommandSpec, run_command
+from common.command import PASSED_BY_DEFAULT, CommandSpec, run_command
 from common.errors import PackhorseError, UsageError
 from common.text import one_line
 from dataserver.core import events, instructions
@@ -51,6 +51,7 @@ class Purger:
     """Removes what the node sends off; asks `command`, if there is one, whom it should.
 
     `openers` is asked about every file if other programs read the pool, else it is None.
+    `passes` are the variables of ours that the command gets.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Purger:
         command: Sequence[str] | None,
         owner: str,
         openers: Openers | None = None,
+        passes: Sequence[str] = PASSED_BY_DEFAULT,
     ) -> None:
         self._engine = engine
         self._disk = disk
@@ -68,6 +70,7 @@ class Purger:
         self._command = command
         self._owner = owner
         self._openers = openers
+        self._passes = passes
         self._tasks: set[asyncio.Task[None]] = set()
         engine.carry_with(
             {
@@ -158,6 +161,7 @@ class Purger:
         """What the command says, and what is wrong with it if it says nothing useful."""
         assert self._command is not None
         spec = CommandSpec(
+            passes=self._passes,
             argv=list(self._command),
             deadline_s=COMMAND_LIMIT_S,
             stdin=self._candidates(order.lfns),

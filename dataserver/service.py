@@ -242,7 +242,8 @@ class DataServerService:
         self._closing.push_async_callback(archive.close)
         self._closing.push_async_callback(recalls.stop)
         openers = await self._find_openers(disk)
-        purger = Purger(engine, disk, catalogue, config.purgecmd, this_life, openers)
+        passes = self._mss.pass_environment
+        purger = Purger(engine, disk, catalogue, config.purgecmd, this_life, openers, passes)
         self._closing.push_async_callback(purger.stop)
         describer = await self._make_describer(engine, disk, catalogue)
         health = self._health = DiskHealth(engine, disk, identity)

@@ -252,6 +252,26 @@ async def test_a_purge_command_that_is_no_help_is_reported_and_the_oldest_go(
     assert "policy lru decides alone" in caplog.text
 
 
+async def test_the_purge_command_gets_the_variables_that_pass(
+    site: DataSite,
+    redirector: FakeRedirector,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BEARER_TOKEN", "secret")
+    monkeypatch.setenv("POLICY_TABLE", "run7")
+    site.mss["pass_environment"] = ["POLICY_*"]
+    seen = tmp_path / "seen"
+    purgecmd(site, f"open({str(seen)!r}, 'w').write(json.dumps(dict(os.environ)))")
+    async with site.running():
+        await stage(redirector, *range(9))
+        await stage(redirector, 10, 11)
+        await redirector.until(lambda: redirector.nodes["disk1"].drops)
+    environment = json.loads(seen.read_text())
+    assert environment["POLICY_TABLE"] == "run7"
+    assert "BEARER_TOKEN" not in environment
+
+
 async def test_a_purge_command_may_not_take_what_is_pinned(
     site: DataSite, redirector: FakeRedirector
 ) -> None:
