@@ -68,3 +68,13 @@ def test_a_list_of_files_is_ordered_together_copied_and_released(
     ordered = [file["path"] for files in requests for file in files]
     assert sorted(ordered) == sorted(FILES)
     assert len(requests) < len(FILES)
+
+
+def test_the_installed_scripts_keep_the_contracts(tape: TapeRestServer, site: Cluster) -> None:
+    kinds = [word for kind in ("stat", "list", "submit", "stage") for word in ("--kind", kind)]
+    checked = site.run("check-command", FILES[0], *kinds, "--patience", "30s")
+    assert checked.returncode == 0, checked.stdout
+    for check in ("poll: {}: says how it stands", "stage: {}: brings the file"):
+        assert f"ok       {check.format(FILES[0])}: " in checked.stdout
+    # Whatever was ordered for the check was called off or given back.
+    assert tape.on_disk == set()
