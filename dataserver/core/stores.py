@@ -26,6 +26,7 @@ from dataserver.core.instructions import (
     NoteStore,
     RunStore,
     StopStore,
+    Tell,
 )
 from dataserver.core.replica import Standing
 from dataserver.core.store import STEPPING, Store, StoreState
@@ -285,6 +286,8 @@ class Stores:
         store.move("noted", now_s)
         self.table.remove(store)
         self._pool.archive(store.lfn)
+        if self._gate.is_closed:
+            self._out.append(Tell("the archive takes files again"))
         self._gate.went_well()
         self.files_stored += 1
         self.bytes_stored += store.replica.size_bytes
@@ -305,11 +308,17 @@ class Stores:
         self._end_step(store)
         store.failure = failure
         store.failures += 1
+        was_closed = self._gate.is_closed
         self._gate.failed(failure.reason, now_s)
+        if self._gate.is_closed and not was_closed:
+            text = f"the archive takes no files, and is tried with one at a time: {failure.reason}"
+            self._out.append(Tell(text))
         # What a command says of a file whose disk is away says nothing of the file.
         if failure.kind in _FOR_GOOD and not self._pool.away:
             store.move("fail", now_s, failure.reason)
             self.table.note_failed(store)
+            text = f"{store.lfn} cannot be stored in the archive: {failure.reason}"
+            self._out.append(Tell(text))
             self._out.append(NoteStore(store.lfn, store.replica.sent, failure.reason))
         else:
             store.move("retry", now_s, failure.reason)

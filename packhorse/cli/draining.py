@@ -98,7 +98,7 @@ def _left(report: DrainReport) -> str:
         (report.recalls_left, "recall", report.recalls_left_bytes),
         (report.writes_left, "upload", 0),
         (report.open_files, "open file", 0),
-        (report.unarchived_files, "file not in the archive", report.unarchived_bytes),
+        (report.unarchived_files, "unarchived file", report.unarchived_bytes),
     ]
     said = [
         counted(count, what) + (f" ({wording.size(size_bytes)})" if size_bytes else "")

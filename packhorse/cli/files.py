@@ -208,7 +208,8 @@ def _say_explanation(found: Explanation) -> None:
 
     say(f"{found.lfn} is {found.state}")
     if found.archive_name:
-        say(f"in the archive: {found.archive_name}")
+        where = "its name in the archive" if found.stores else "in the archive"
+        say(f"{where}: {found.archive_name}")
     for replica in found.replicas:
         say(f"replica on {replica.node}, {wording.size(replica.size_bytes)}")
     for standing in found.stores:

@@ -155,7 +155,7 @@ def test_drain_tells_what_only_that_node_has(run: Callable[..., Told]) -> None:
         pinned=pinned,
     )
     out = run("drain", "disk1", drain=report).out
-    assert "2 recalls (3 GB), 1 open file, 1 file not in the archive (1 MB) left" in out
+    assert "2 recalls (3 GB), 1 open file, 1 unarchived file (1 MB) left" in out
     assert "only it has 21 pinned files (21 GB), to be recalled elsewhere" in out
     assert "  /store/f19\n  ... and others, see --json\n" in out
     assert run("drain", "disk1", "--json", drain=report).json["pinned"][20]["lfn"] == "/store/f20"
@@ -475,4 +475,5 @@ def test_explain_tells_of_a_file_that_only_a_pool_has(run: Callable[..., Told]) 
         (), (), (), "", ("only on disk1, to be stored in the archive: waiting",),
     )  # fmt: skip
     out = run("explain", "/store/a", explain=found).out
+    assert "its name in the archive: /archive/a\n" in out
     assert "only on disk1, to be stored in the archive: waiting\n" in out

@@ -163,7 +163,10 @@ def test_a_file_of_somebody_elses_in_the_archive_is_not_overwritten(
 ) -> None:
     node = driven("/a")
     done = node(ev.Compared(first(node(ev.Tick())), likeness, "it has 7 bytes"))
-    note = only(done, do.NoteStore)
+    told, note = done
+    assert isinstance(note, do.NoteStore)
+    assert isinstance(told, do.Tell)
+    assert told.text == f"/a cannot be stored in the archive: {note.failure}"
     assert (note.sent, which in note.failure) == (False, True)
     assert state_of(node) is StoreState.FAILED
     assert node.node.load(node.now_s).stores_failed == 1
@@ -333,14 +336,19 @@ def test_a_thousand_files_are_not_tried_while_the_archive_is_down_for_a_day() ->
     step_id = first(node(ev.Tick()))
     node(ev.Compared(step_id, Likeness.SAME))
     done = node(ev.ArchivedNoted(step_id))
+    assert of_kind(done, do.Tell) == [do.Tell("the archive takes files again")]
     assert len(of_kind(done, do.CompareWithArchive)) == 4
     assert node.node.load(node.now_s).stores_trouble == ""
 
 
 def test_who_says_that_the_archive_is_well_again_need_not_wait() -> None:
     node = driven("/a", "/b", "/c", slots=3)
+    told: list[do.Tell] = []
     for step in of_kind(node(ev.Tick()), do.CompareWithArchive):
-        node(ev.Compared(step.step_id, Likeness.UNKNOWN, "down"))
+        told += of_kind(node(ev.Compared(step.step_id, Likeness.UNKNOWN, "down")), do.Tell)
+    # It is said once, however many files wait.
+    (one,) = told
+    assert one.text.startswith("the archive takes no files, and is tried with one at a time")
     assert node.node.stores.trouble(node.now_s)
     done = node(ev.StoresOrdered(1, ("/b",)))
     assert [one.lfn for one in of_kind(done, do.CompareWithArchive)] == ["/b"]
