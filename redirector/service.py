@@ -63,8 +63,11 @@ class RedirectorService:
             "backoff_max",
             "request_deadline",
             "assumed_size",
+            "activities.weight",
             "groups.quota",
             "history",
+            "owners.weight",
+            "volume_time",
         }
     )
 

@@ -120,6 +120,7 @@ class Books:
         self.settings = settings
         self.nodes.settings = settings
         self.recalls.settings = settings
+        self.recalls.queue.reconfigure(settings)
 
     def check(self) -> None:
         """Asserts what must hold within and between the tables."""

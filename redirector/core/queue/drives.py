@@ -20,7 +20,7 @@ class Drives:
 
     def __init__(self, limits: Limits) -> None:
         self._drives = limits.drives
-        self._volume_s = limits.volume_s
+        self.volume_s = limits.volume_s
         self.open: dict[Volume, None] = {}
 
     @property
@@ -69,7 +69,7 @@ class Drives:
 
     def _was_read_for_long(self, volume: Volume, now_s: float) -> bool:
         assert volume.opened_s is not None
-        return now_s - volume.opened_s >= self._volume_s
+        return now_s - volume.opened_s >= self.volume_s
 
 
 def _first_on_shelves(archives: Iterable[Archive]) -> Share | None:

@@ -65,6 +65,12 @@ class RecallQueue:
         self._queued = 0
         self._next_place = 0
 
+    def reconfigure(self, settings: HeadSettings) -> None:
+        """Other weights, and other times for volumes, hold from here on."""
+        self._assumed_bytes = settings.assumed_size_bytes
+        self.drives.volume_s = settings.limits.volume_s
+        self.shares.reweigh(settings.weights)
+
     def __len__(self) -> int:
         return self._queued
 

@@ -148,6 +148,17 @@ class Shares:
         self._sweep_at = _SWEPT_FROM
         self._reached = 0.0  # where the turns have come to
 
+    def reweigh(self, weights: Weights) -> None:
+        """Other weights hold from here on; what was had stays as it was counted."""
+        self._weights = weights
+        for name, activity in self._activities.items():
+            activity.weight = weights.activities.get(name, 1.0)
+            activity.owners_weight = 0.0
+        for key, share in self._shares.items():
+            share.weight = weights.owners.get(key.owner, 1.0)
+            if share.recalls:
+                self._activities[key.activity].owners_weight += share.weight
+
     def of(self, key: ShareKey) -> Share:
         """The share of this key."""
         share = self._shares.get(key)

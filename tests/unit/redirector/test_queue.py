@@ -117,6 +117,21 @@ def test_weights_divide_between_activities_and_then_between_owners() -> None:
     assert served["carol"] == pytest.approx(10, abs=2)
 
 
+def test_weights_and_times_can_change_while_recalls_wait() -> None:
+    line = Line()
+    line.stage(*names("alice", 300), owner="alice")
+    line.stage(*names("bob", 300), owner="bob")
+    line.join()
+    line.finish(40)
+    assert owners(line.started[:40]) == {"alice": 20, "bob": 20}
+    weights = Weights(owners={"alice": 3.0})
+    line.site.head.reconfigure(HeadSettings(weights=weights, limits=Limits(volume_s=5.0)))
+    line.site.head.check()
+    begun = len(line.started)
+    line.finish(40)
+    assert owners(line.started[begun:])["alice"] == pytest.approx(30, abs=1)
+
+
 def test_nobody_saves_up_what_was_not_wanted() -> None:
     line = Line()
     line.stage(*names("busy", 400), owner="busy")
