@@ -387,7 +387,7 @@ async def test_reads_beyond_the_end_and_before_the_beginning(disk: Server) -> No
             assert said(await peer.ask(head(Request.READV, 16) + chunk))[0] == Code.ARG_INVALID
         for chunks in (((size_bytes, 1),), ((0, 10), (size_bytes - 5, 6))):
             many = tuple(requests.Chunk(handle, length, offset) for offset, length in chunks)
-            assert said(await peer.ask(requests.ReadV(many)))[0] == Code.IO_ERROR
+            assert said(await peer.ask(requests.ReadV(many)))[0] == Code.FS_ERROR
         assert (await peer.ask(requests.Read(handle, 0, 10))).body == CONTENT[:10]
 
 

@@ -90,6 +90,7 @@ def test_directories_have_no_modes_of_their_own(xrdfs: Change, alone: SideBySide
 
 def test_files_are_renamed(xrdfs: Change) -> None:
     xrdfs("mkdir @/d")
+    xrdfs("mv @/a @/a")
     xrdfs("mv @/a @/c")
     xrdfs("mv @/b @/d/b")
     xrdfs("mv @/c @/new/directory/c")
