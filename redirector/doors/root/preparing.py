@@ -124,7 +124,7 @@ class Preparing:
     async def _evict(self, connection: Connection, stream_id: bytes, lfns: Sequence[str]) -> None:
         """Drops files from the disks; what is not there anyway is no reason to complain."""
         await self._unpin(lfns)
-        evicted = await self._questions.evict(lfns)
+        evicted = await self._questions.evict(lfns, owner=connection.owner)
         refused = [(lfn, reason) for lfn, reason in evicted.refused if self._is_online(lfn)]
         if refused:
             lfn, reason = refused[0]

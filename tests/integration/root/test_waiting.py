@@ -277,6 +277,7 @@ def test_an_evicted_file_is_in_the_archive_only(desk: StagingSite, clients: Clie
     clients.xrdfs("prepare", "-e", lfn)
     assert desk.cluster.holders(lfn) == []
     assert "Offline" in clients.xrdfs("stat", lfn)
+    assert "evicted by " in desk.site.explain(lfn).story[-1].text
     assert clients.fetch(lfn) == content_of(lfn, 1000)
 
 
