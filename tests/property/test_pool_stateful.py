@@ -111,6 +111,12 @@ class PoolMachine(RuleBasedStateMachine):
         self.pool.archive(lfn)
         self.unarchived.discard(lfn)
 
+    @rule(lfn=NAMES)
+    def unarchive(self, lfn: str) -> None:
+        if lfn in self.sizes and lfn not in self.leaving:
+            self.pool.unarchive(lfn)
+            self.unarchived.add(lfn)
+
     @rule(size_bytes=SIZES, more_bytes=SIZES)
     def reserve(self, size_bytes: int, more_bytes: int) -> None:
         self.pool.release("held")
@@ -198,6 +204,9 @@ class PoolMachine(RuleBasedStateMachine):
         replica = self.pool.get(lfn)
         busy = replica is None or self.opens.get(id(replica)) or self.pins.get(lfn)
         veto = self.pool.veto(lfn, self.now_s)
+        assert (self.pool.unarchived.get(lfn) is not None) == (
+            lfn in self.unarchived and lfn not in self.leaving
+        )
         assert (veto is not None) == bool(busy or lfn in self.leaving | self.unarchived)
         if veto is None:
             self.pool.evict(lfn)
