@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from common.errors import Refused
 from dataserver import access_log
 from dataserver.core.policies import POLICIES
-from dataserver.core.replay import Outcome, as_it_was, replay
+from dataserver.core.replay import Outcome, as_it_was, held_before, replay
 from dataserver.core.replica import Limits
 from dataserver.shares import groups_of
 
@@ -86,9 +86,12 @@ def _replay(
     was = as_it_was(log)
     if not log.lines:
         return None
+    found = held_before(access_log.read(files))
     limits = Limits.of(quota_bytes, max_files, server.high_watermark, server.low_watermark)
     outcomes = {
-        name: replay(access_log.read(files), limits, POLICIES[name], groups_of(groups, limits))
+        name: replay(
+            access_log.read(files), limits, POLICIES[name], groups_of(groups, limits), found
+        )
         for name in policies
     }
     return Replay(log.lines, log.from_unix_s, log.to_unix_s, quota_bytes, max_files, was, outcomes)

@@ -3,7 +3,7 @@
 The very mechanism that purges a pool purges a pool of names here, so watermarks, shares,
 marks and batches count as they do in life. Not in a log, and left out, are what was open,
 what was pinned or not yet archived, and what a purge command had to say. A file that was here
-before its log begins comes in for nothing when it is first wanted.
+before the log begins is in the pool from the start, if the log tells of it at all.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataserver.core.instructions import RemoveFiles
 from dataserver.core.pool import Pool
 from dataserver.core.purging import Purging
 from dataserver.core.removals import Removals
-from dataserver.core.replica import Mark, Standing
+from dataserver.core.replica import Found, Mark, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,11 +99,36 @@ def as_it_was(log: Iterable[Access]) -> Outcome:
     return outcome
 
 
+def held_before(log: Iterable[Access]) -> list[Found]:
+    """What must have been in the pool when its log begins: it is used, marked or goes first of all.
+
+    When it was used before is not known. What was purged soonest was unused longest.
+    """
+    seen: set[str] = set()
+    purged: list[Access] = []
+    others: list[Access] = []
+    for access in log:
+        if access.lfn not in seen:
+            seen.add(access.lfn)
+            if access.kind is AccessKind.PURGED:
+                purged.append(access)
+            elif access.kind not in {AccessKind.RECALLED, AccessKind.PUT}:
+                others.append(access)
+    return [Found(one.lfn, one.size_bytes, 0.0) for one in (*purged, *others)]
+
+
 def replay(
-    log: Iterable[Access], limits: Limits, policy: PurgePolicy, groups: Groups | None = None
+    log: Iterable[Access],
+    limits: Limits,
+    policy: PurgePolicy,
+    groups: Groups | None = None,
+    found: Iterable[Found] = (),
 ) -> Outcome:
-    """What a pool with these limits and this policy would have done. `groups` is used up."""
-    pool = _ReplayedPool(limits, policy, groups)
+    """What a pool with these limits and this policy would have done, beginning with `found`.
+
+    `groups` is used up.
+    """
+    pool = _ReplayedPool(limits, policy, groups, found)
     for access in log:
         pool.take(access)
     return pool.outcome
@@ -112,10 +137,17 @@ def replay(
 class _ReplayedPool:
     """A pool without a disk, to which files come when they are wanted."""
 
-    def __init__(self, limits: Limits, policy: PurgePolicy, groups: Groups | None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        policy: PurgePolicy,
+        groups: Groups | None,
+        found: Iterable[Found],
+    ) -> None:
         self.outcome = Outcome()
         self._accesses = Accesses()
         self._pool = Pool(limits, groups)
+        self._pool.load(found)
         self._out: list[Instruction] = []
         self._removals = Removals(self._pool, ChangeLog(), BusyNames(), self._out)
         self._removals.pins_known = True

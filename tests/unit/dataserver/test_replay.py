@@ -10,7 +10,7 @@ import pytest
 from dataserver.core.access import Access, AccessKind
 from dataserver.core.groups import Groups, GroupShare
 from dataserver.core.policies import LRU, POLICIES
-from dataserver.core.replay import Outcome, as_it_was, replay
+from dataserver.core.replay import Outcome, as_it_was, held_before, replay
 from dataserver.core.replica import Limits
 
 if TYPE_CHECKING:
@@ -56,6 +56,17 @@ def test_what_was_here_before_the_log_begins_comes_for_nothing() -> None:
     outcome = played(log("used /a", "used /a", "put /b"))
     assert (outcome.wanted, outcome.recalled) == (2, 0)
     assert outcome.hit_rate == 1.0
+
+
+def test_a_replay_begins_with_what_was_in_the_pool_when_the_log_begins() -> None:
+    lines = log("recalled /new", "purged /old", "used /a", "purged /older", "gone /b", "used /new")
+    found = held_before(lines)
+    assert [one.lfn for one in found] == ["/old", "/older", "/a", "/b"]
+    # With these 80 bytes the first recall is one too many, as it was in life.
+    limits = Limits.of(90, 0, 0.9, 0.5)
+    outcome = replay([*lines, *log("used /old", "used /a")], limits, LRU, found=found)
+    assert (outcome.purged, outcome.recalled, outcome.recalled_again) == (2, 2, 1)
+    assert replay(lines, limits, LRU).purged == 0
 
 
 def test_what_is_used_again_at_once_was_wanted_once() -> None:
