@@ -99,7 +99,7 @@ class Clients:
     def read(self, lfn: str, lasts_s: float) -> None:
         """Somebody reads a file, if it is online; what they read is what was written."""
         site = self.site
-        if not site.head.alive:
+        if not site.head.answers:
             return
         address = site.head.head.choose_reader(self.spell(lfn))
         if address is None:
@@ -123,7 +123,7 @@ class Clients:
         lfn = self.spell(lfn)
 
         def ask() -> None:
-            if head.alive:
+            if head.answers:
                 try:
                     address = head.head.choose_writer(lfn, size_bytes, host, (), head.now_s())
                 except PackhorseError as error:

@@ -30,6 +30,7 @@ class Faults:
             self._cut_power,
             self._freeze_node,
             self._kill_head,
+            self._freeze_head,
             self._cut_head_power,
             self._cut_wire,
             self._read_late,
@@ -93,6 +94,10 @@ class Faults:
         if self._site.head.alive:
             self._site.head.kill()
             self._world.after(self._world.delay_s(3.0), self._site.head.start)
+
+    def _freeze_head(self, _node: DiskNode) -> None:
+        if self._site.head.answers:
+            self._site.head.freeze(self._world.delay_s(20.0))
 
     def _cut_head_power(self, _node: DiskNode) -> None:
         if self._site.head.alive:

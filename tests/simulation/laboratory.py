@@ -162,6 +162,8 @@ class Laboratory:
     def all_is_over(self) -> bool:
         """Whether all that clients have asked for was accepted, and has ended, and all is up."""
         head = self.site.head
+        if not head.answers:
+            return False
         for node in self.site.nodes:
             if not node.alive or node.is_frozen or not node.link.is_quiet or node.has_to_store:
                 return False

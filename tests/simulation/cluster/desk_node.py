@@ -184,7 +184,7 @@ class DeskNode:
     def _look(self) -> None:
         """What the link asks the head every second; a new head is surveyed anew."""
         self._later(1.0, self._look)
-        if not self._head.alive:
+        if not self._head.answers:
             self._surveyed_life = -1
             return
         now_s = self._head.now_s()
@@ -210,7 +210,7 @@ class DeskNode:
             self._later(self._world.delay_s(0.005), lambda lfn=event.lfn: self._tell_standing(lfn))  # type: ignore[misc]
 
     def _tell_standing(self, lfn: str) -> None:
-        if not self._head.alive or self.disk.spec is None:
+        if not self._head.answers or self.disk.spec is None:
             return
         now_s = self._head.now_s()
         (standing,) = self._head.head.standing([lfn], now_s)
@@ -226,7 +226,7 @@ class DeskNode:
     def _describe(self, lfn: str) -> None:
         """A holder answers, if there is one in touch; else the file is not online."""
         tape = self._archive.tapes[lfn]
-        if not self._head.alive:
+        if not self._head.answers:
             self._later(1.0, lambda: self._describe(lfn))
         elif self._head.head.group_by_holder([lfn]).not_online:
             self._handle(ev.FileOffline(SESSION, lfn, ev.Offline.NEARLINE))

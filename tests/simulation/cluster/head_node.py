@@ -10,6 +10,7 @@ from redirector.core import events as ev
 from redirector.core import instructions as do
 from redirector.core.head import Head
 from tests.simulation.cluster.database import Database
+from tests.simulation.cluster.wire import KEEPALIVE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,7 @@ class HeadNode:
         self._world = world
         self._settings = settings
         self._life = 0
+        self._frozen_until_s = 0.0
         self._wires: dict[int, Wire] = {}
         #: The connections that this process has ever had: streams die with it.
         self._of_this_life: set[int] = set()
@@ -64,6 +66,42 @@ class HeadNode:
         self._carry_out(self.head.handle(self.database.restored(), now_s), lambda _: None)
         self._wake()
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the process is stopped (SIGSTOP)."""
+        return self._world.now_s < self._frozen_until_s
+
+    @property
+    def awake_since_s(self) -> float:
+        """When the process went on after it was stopped last, by the world's time; 0 if never."""
+        return self._frozen_until_s
+
+    @property
+    def answers(self) -> bool:
+        """Whether who asks something is answered."""
+        return self.alive and not self.is_frozen
+
+    def freeze(self, lasts_s: float) -> None:
+        """SIGSTOP, and SIGCONT after a while: what comes meanwhile is read after it."""
+        self._world.tell(f"head: is stopped for {lasts_s:.1f} s")
+        self._frozen_until_s = self._world.now_s + lasts_s
+        if lasts_s > KEEPALIVE_S:
+            for wire in self._wires.values():
+                self._world.after(KEEPALIVE_S, lambda wire=wire: wire.cut(late=True))  # type: ignore[misc]
+
+    def _when_awake(self, action: Callable[[], None]) -> None:
+        """Does something in this life, at once or as soon as the process goes on."""
+        life = self._life
+
+        def act() -> None:
+            if life == self._life and self.alive:
+                if self.is_frozen:
+                    self._world.after(self._frozen_until_s - self._world.now_s, act)
+                else:
+                    action()
+
+        act()
+
     def now_s(self) -> float:
         """The time, as this process counts it."""
         return self.clock.now_s()
@@ -73,6 +111,7 @@ class HeadNode:
         self._world.tell(f"head: {'loses its power' if power else 'killed'}")
         self.alive = False
         self._life += 1
+        self._frozen_until_s = 0.0
         for wire in self._wires.values():
             wire.cut()
         self._wires.clear()
@@ -93,6 +132,9 @@ class HeadNode:
         return list(self._wires.values())
 
     def _lost(self, wire: Wire) -> None:
+        self._when_awake(lambda: self._let_go(wire))
+
+    def _let_go(self, wire: Wire) -> None:
         if self._wires.get(wire.number) is wire:
             del self._wires[wire.number]
             wire.open = False
@@ -100,12 +142,16 @@ class HeadNode:
 
     def _receive(self, wire: Wire, event: object) -> None:
         """What a node has sent; it may be read after its stream has ended."""
-        if not self.alive or wire.number not in self._of_this_life:
-            return
-        if not wire.open:
+        if self.alive and wire.number in self._of_this_life:
+            self._when_awake(lambda: self._take_in(wire, event))
+
+    def _take_in(self, wire: Wire, event: object) -> None:
+        # A hello makes its connection the node's, though that may have ended meanwhile.
+        is_late = not wire.open and not isinstance(event, ev.NodeHello)
+        if is_late:
             self.before_late(wire.number)
         self._handle(event)  # type: ignore[arg-type]
-        if not wire.open:
+        if is_late:
             self.after_late(wire.number)
 
     def _wake(self) -> None:
@@ -114,6 +160,9 @@ class HeadNode:
 
         def tick() -> None:
             if life != self._life:
+                return
+            if self.is_frozen:
+                self._world.after(self._frozen_until_s - self._world.now_s, tick)
                 return
             if self.head.next_wakeup_s() <= self.now_s():
                 self._handle(ev.Tick())
@@ -139,7 +188,7 @@ class HeadNode:
                 refused(error)
 
         # By itself: if the head crashes over it, whoever has asked does not.
-        self._world.after(0.0, handle)
+        self._world.after(0.0, lambda: self._when_awake(handle))
 
     def _handle(
         self, event: ev.Event, answer: Callable[[do.Instruction], None] = lambda _: None
@@ -194,7 +243,7 @@ class HeadNode:
             for action in after:
                 action()
 
-        self._world.after(COMMIT_S, commit)
+        self._world.after(COMMIT_S, lambda: self._when_awake(commit))
 
     def _answer(self, answer: do.Instruction, tell: Callable[[do.Instruction], None]) -> None:
         if isinstance(answer, do.AnswerStage):

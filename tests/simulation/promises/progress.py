@@ -59,9 +59,9 @@ class StuckIsReported(Promise):
     def check(self) -> None:
         """Looks now and then."""
         head = self.site.head
-        if self._life != head.life:
+        if self._life != head.life or head.is_frozen:
             self._life, self._began_s = head.life, self.world.now_s
-        if not head.alive or self.world.now_s < self._next_s:
+        if not head.answers or self.world.now_s < self._next_s:
             return
         self._next_s = self.world.now_s + LOOK_EVERY_S
         silent = [lfn for lfn in self._waiting() if self._silent_s(lfn) > self._limit_s]

@@ -73,6 +73,8 @@ class ReadableWhateverElse(Promise):
     def _check_head(self) -> None:
         """What servers in touch have shown for a while, the head can name a holder of."""
         head = self.site.head
+        if self.world.now_s < head.awake_since_s + TOLD_S:
+            return  # It has yet to read what it was told meanwhile.
         up = {
             one.address.node
             for one in head.head.nodes(head.now_s())

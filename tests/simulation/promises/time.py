@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from tests.simulation.laboratory import Laboratory
 
 
+#: Of what a late message has changed.
+TOLD_CHARACTERS = 500
+
+
 class OldMessagesAreIgnored(Promise):
     """Messages of an older epoch are ignored; no decision compares two hosts' clocks.
 
@@ -23,7 +27,7 @@ class OldMessagesAreIgnored(Promise):
 
     def __init__(self, laboratory: Laboratory) -> None:
         super().__init__(laboratory)
-        self._before: object = None
+        self._before: tuple[object, ...] | None = None
         self.late = 0
         self.site.head.before_late = self._before_late
         self.site.head.after_late = self._after_late
@@ -39,7 +43,11 @@ class OldMessagesAreIgnored(Promise):
             self.late += 1
             after = self._figures()
             if after != self._before:
-                raise self.broken(f"connection {connection} is over, and has changed {after}")
+                changed = [
+                    now for now, then in zip(after, self._before, strict=True) if now != then
+                ]
+                told = str(changed)[:TOLD_CHARACTERS]
+                raise self.broken(f"connection {connection} is over, and has changed {told}")
 
     def _figures(self) -> tuple[object, ...]:
         """All that a node's message could change."""
