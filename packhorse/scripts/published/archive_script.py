@@ -19,6 +19,7 @@ Packhorse's docs/stage-command.md.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import json
 import signal
@@ -123,15 +124,29 @@ def _list(archive: Archive, name: str) -> None:
 
 def _store(archive: Archive, path: str, name: str) -> None:
     archive.store(path, name)
-    found = archive.stat(name)
+    try:
+        difference = _difference(path, archive.stat(name))
+    except Failed as failed:
+        if failed.code == Exit.NOT_FOUND:
+            raise Failed(Exit.LATER, f"{name} did not arrive in the archive") from failed
+        raise
+    if difference:
+        # Nobody may take it for the file.
+        with contextlib.suppress(Failed):
+            archive.remove(name)
+        raise Failed(Exit.LATER, f"{name}: {difference}")
+
+
+def _difference(path: str, found: Answer) -> str:
+    """How what the archive has differs from a file; empty if it does not, as far as is told."""
     size_bytes = Path(path).stat().st_size
     if found.get("size", size_bytes) != size_bytes:
-        reason = f"{name}: {found['size']} of {size_bytes} bytes arrived in the archive"
-        raise Failed(Exit.LATER, reason)
+        return f"{found['size']} of {size_bytes} bytes arrived in the archive"
     kept = str(found.get("checksum", ""))
     algorithm = kept.partition(":")[0]
     if algorithm in {"adler32", "md5"} and checksum(algorithm, path) != kept:
-        raise Failed(Exit.LATER, f"{name}: its {algorithm} in the archive is not that of {path}")
+        return f"its {algorithm} in the archive is not that of {path}"
+    return ""
 
 
 def _remove(archive: Archive, name: str) -> None:
@@ -148,21 +163,21 @@ def _check(archive: Archive, name: str = "") -> None:
 
 
 def _submit(archive: Archive) -> None:
-    for answer in _ordering(archive).submit(_read()):
+    for answer in _ordering(archive).submit(_read("key", "source")):
         say(answer)
 
 
 def _poll(archive: Archive) -> None:
-    for answer in _ordering(archive).poll(_read()):
+    for answer in _ordering(archive).poll(_read("key", "id", "source")):
         say(answer)
 
 
 def _cancel(archive: Archive) -> None:
-    _ordering(archive).cancel(_read())
+    _ordering(archive).cancel(_read("key", "id", "source"))
 
 
 def _release(archive: Archive) -> None:
-    _ordering(archive).release(_read())
+    _ordering(archive).release(_read("key", "id", "source"))
 
 
 def _ordering(archive: Archive) -> OrderingArchive:
@@ -171,11 +186,17 @@ def _ordering(archive: Archive) -> OrderingArchive:
     return archive
 
 
-def _read() -> list[Answer]:
+def _read(*fields: str) -> list[Answer]:
+    """The lines of the standard input, each an object that has these fields."""
     try:
-        return [json.loads(line) for line in sys.stdin if line.strip()]
+        found = [json.loads(line) for line in sys.stdin if line.strip()]
     except ValueError as error:
         raise Failed(Exit.USAGE, f"the standard input is not lines of JSON: {error}") from error
+    for line in found:
+        if not isinstance(line, dict) or not all(isinstance(line.get(one), str) for one in fields):
+            shown = json.dumps(line)[:100]
+            raise Failed(Exit.USAGE, f"{shown} on the standard input lacks {', '.join(fields)}")
+    return found
 
 
 _ACTIONS: Final[dict[str, tuple[Callable[..., None], tuple[int, ...], str]]] = {
@@ -208,6 +229,8 @@ def main(kind: type[Archive]) -> None:
     except OSError as error:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         give_up(Failed(Exit.NO_SPACE if full else Exit.LATER, str(error)))
+    except Exception as error:  # noqa: BLE001 - a server may say what nobody has thought of
+        give_up(Failed(Exit.LATER, f"{type(error).__name__}: {error}"))
 
 
 def give_up(failed: Failed) -> NoReturn:

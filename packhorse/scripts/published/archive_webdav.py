@@ -34,8 +34,8 @@ class Webdav:
         _, answer = self._properties(name, depth=0)[0]
         if "size" in answer:
             head = self._http.ask("HEAD", encoded(name), headers={"Want-Digest": "adler32"})
-            said = re.search(r"adler32=([0-9a-fA-F]{8})\b", head.headers.get("Digest", ""))
-            answer["checksum"] = f"adler32:{said[1].lower()}" if said else None
+            said = re.search(r"adler32=([0-9a-f]{8})\b", head.headers.get("Digest", "").lower())
+            answer["checksum"] = f"adler32:{said[1]}" if said else None
         return answer
 
     def entries(self, name: str) -> Iterator[Answer]:

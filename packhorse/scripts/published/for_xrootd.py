@@ -128,7 +128,14 @@ def main() -> None:
     """What XRootD calls."""
     if len(sys.argv) < 5:
         _usage()
-    mode, *script = sys.argv[1:]
+    try:
+        _answer(*sys.argv[1:])
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+
+
+def _answer(mode: str, *script: str) -> None:
     if mode == "stage":
         code = stage(script[:-2], *script[-2:])
         sys.exit(FRM_NO_SUCH_FILE if code == Exit.NOT_FOUND else int(code != 0))

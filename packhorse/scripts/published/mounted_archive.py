@@ -93,6 +93,8 @@ class MountedArchive(Archive):
                     shutil.copyfileobj(source, target, SLICE_BYTES)
                     target.flush()
                     os.fsync(target.fileno())
+                # It was that of the file which was there before.
+                Path(f"{name}.adler32").unlink(missing_ok=True)
                 part.replace(name)
             finally:
                 part.unlink(missing_ok=True)

@@ -43,6 +43,9 @@ def test_stage_brings_the_bytes_and_leaves_nothing_else(world: World, target: Pa
     assert done.returncode == 0, done.stderr
     assert target.read_bytes() == CONTENT
     assert list(target.parent.iterdir()) == [target]
+    world.put("/store/stage/empty", b"")
+    done = run(world, "stage", world.name("/store/stage/empty"), str(target))
+    assert (done.returncode, target.read_bytes()) == (0, b""), done.stderr
 
 
 def test_a_file_that_is_missing_is_told_as_such(world: World, target: Path) -> None:

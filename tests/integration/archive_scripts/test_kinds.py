@@ -294,7 +294,7 @@ def test_the_rsscmd_for_xrootd_keeps_its_contract(tmp_path: Path) -> None:
 # --- all of them --------------------------------------------------------------------
 
 
-def test_a_checksum_beside_a_file_is_told_and_checked_after_storing(tmp_path: Path) -> None:
+def test_a_checksum_beside_a_file_is_told_until_the_file_is_replaced(tmp_path: Path) -> None:
     world = Mounted(tmp_path / "archive")
     world.put("/store/a", b"hello")
     world.put("/store/a.adler32", b"062c0215\n")
@@ -302,7 +302,38 @@ def test_a_checksum_beside_a_file_is_told_and_checked_after_storing(tmp_path: Pa
     assert told["checksum"] == "adler32:062c0215"
     (tmp_path / "new").write_bytes(b"jello")
     done = run(world, "store", str(tmp_path / "new"), world.name("/store/a"))
-    assert (done.returncode, "adler32" in done.stderr) == (LATER, True)
+    assert done.returncode == 0, done.stderr
+    assert world.get("/store/a") == b"jello"
+    assert "checksum" not in json.loads(run(world, "stat", world.name("/store/a")).stdout)
+
+
+@pytest.mark.parametrize(
+    ("stat", "said"),
+    [
+        ("Size: 5\nMTime: 2026-11-25 03:12:14\nFlags: 48 (IsReadable)", "adler32"),
+        ("Size: 4\nMTime: 2026-11-25 03:12:14\nFlags: 48 (IsReadable)", "4 of 5 bytes"),
+        ("", "did not arrive"),
+    ],
+)
+def test_what_arrived_otherwise_is_not_left_in_the_archive(
+    tmp_path: Path, stat: str, said: str
+) -> None:
+    (tmp_path / "xrdcp").write_text("#!/bin/sh\n")
+    (tmp_path / "xrdfs").write_text(f"""#!/bin/sh
+case $2 in
+    query) echo 'adler32 00000001' ;;
+    rm) touch {tmp_path}/removed ;;
+    stat) [ -n '{stat}' ] || {{ echo '[3011]'; exit 54; }}; echo '{stat}' ;;
+esac
+""")
+    for program in ("xrdcp", "xrdfs"):
+        (tmp_path / program).chmod(0o755)
+    (tmp_path / "file").write_bytes(b"hello")
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    words = ["store", "--checksum", str(tmp_path / "file"), "root://tape//a"]
+    done = run_script("xrootd", *words, env=env)
+    assert (done.returncode, said in done.stderr) == (LATER, True), done.stderr
+    assert (tmp_path / "removed").exists() == bool(stat)
 
 
 @pytest.mark.parametrize("kind", [kind.name for kind in KINDS if kind.archive])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.support.recorded_xrootd import WritableXrootd
 
 CONTENT = b"what the detector saw" * 1000
-NOT_FOUND, LATER = 66, 75
+USAGE, NOT_FOUND = 64, 66
 
 
 def order(world: World, action: str, *files: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -129,8 +129,10 @@ def test_xrootd_prepares_and_is_asked(xrootd: WritableXrootd) -> None:
         order(world, action, *orders)
 
 
-def test_what_is_not_json_is_wrong_usage() -> None:
-    for kind, code in (("tape-rest", 64), ("mounted", 64)):
-        argv = [sys.executable, str(find_kind(kind).path), "poll"]
-        done = subprocess.run(argv, input="hello\n", capture_output=True, text=True, check=False)
-        assert (done.returncode, len(done.stderr.splitlines())) == (code, 1)
+@pytest.mark.parametrize(
+    ("kind", "line"), [("tape-rest", "hello"), ("tape-rest", '{"key": "a"}'), ("mounted", "{}")]
+)
+def test_what_is_no_order_is_wrong_usage(kind: str, line: str) -> None:
+    argv = [sys.executable, str(find_kind(kind).path), "poll"]
+    done = subprocess.run(argv, input=f"{line}\n", capture_output=True, text=True, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (USAGE, 1)
