@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TIMEOUT_S: Final = 60.0
-#: A failure is remembered for so long.
-DENY_S: Final = 2
+#: A failure is remembered for longer than any test takes.
+DENY_S: Final = 300
 
 CONFIG: Final = """\
 xrd.network nodnr

@@ -113,8 +113,3 @@ def test_any_name_is_one_word(world: World, target: Path) -> None:
     done = run(world, "store", str(target), world.name(stored))
     assert done.returncode == 0, done.stderr
     assert world.get(stored) == CONTENT
-
-
-def test_a_script_can_tell_that_what_it_needs_is_there(world: World) -> None:
-    done = run(world, "check")
-    assert done.returncode == 0, done.stderr

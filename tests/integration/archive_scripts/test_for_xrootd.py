@@ -66,63 +66,38 @@ def test_files_of_any_name_are_staged_once_for_however_many(
     eventually(lambda: len(list(server.local("/store/staged").iterdir())) == 2)
 
 
-def test_a_file_that_is_missing_is_an_error_and_asked_for_once(
-    server: StagingXrootd, target: Path
+def test_every_way_to_fail_is_told_once_and_leaves_no_file(
+    server: StagingXrootd, tmp_path: Path
 ) -> None:
-    for _ in range(2):
-        code, said = server.copied("/store/missing/a", target)
-        assert code != 0
-        assert NO_SUCH_FILE in said
-    assert len(server.stages("/store/missing/a")) <= 1
-
-
-def test_what_is_missing_has_a_fail_file_of_the_second_that_means_so(
-    server: StagingXrootd, target: Path
-) -> None:
-    server.put("/store/vanished/a", CONTENT)
+    """The copier lies, finds the disk full, is killed; the file vanishes, or never was."""
+    lfns = {how: f"/store/{how}/a" for how in ("lies", "full", "killed", "vanished")}
+    for lfn in lfns.values():
+        server.put(lfn, CONTENT)
     server.hold()
-    client = server.copy("/store/vanished/a", target)
-    eventually(lambda: server.stages("/store/vanished/a"))
+    clients = {how: server.copy(lfn, tmp_path / how) for how, lfn in lfns.items()}
+    eventually(lambda: all(server.stages(lfn) for lfn in lfns.values()))
+    server.kill_stage(lfns["killed"])
     (server.archive / "store/vanished/a").unlink()
     server.release()
-    said, _ = client.communicate(timeout=60)
-    assert NO_SUCH_FILE in said
-    assert server.local("/store/vanished/a.fail").stat().st_mtime == 2
-
-
-def test_a_killed_copier_leaves_no_file_and_is_tried_again_later(
-    server: StagingXrootd, target: Path
-) -> None:
-    lfn = "/store/killed/a"
-    server.put(lfn, CONTENT)
-    server.hold()
-    client = server.copy(lfn, target)
-    server.kill_stage(lfn)
-    server.release()
-    client.communicate(timeout=60)
-    assert client.returncode != 0
-    assert not server.local(lfn).exists()
-    assert server.local(f"{lfn}.fail").exists()
-    # Until the time is over for which a failure is remembered.
-    eventually(lambda: server.copied(lfn, target)[0] == 0)
-    assert target.read_bytes() == CONTENT
-    assert not server.local(f"{lfn}.fail").exists()
-    assert len(server.stages(lfn)) == 2
-
-
-def test_a_copier_that_leaves_no_file_is_an_error(server: StagingXrootd, tmp_path: Path) -> None:
-    """It says that all is well and lies, or that the disk is full and is right."""
-    lfns = ["/store/lies/a", "/store/full/a"]
-    clients = []
-    for lfn in lfns:
-        server.put(lfn, CONTENT)
-        clients.append(server.copy(lfn, tmp_path / "copy"))
-    for lfn, client in zip(lfns, clients, strict=True):
-        client.communicate(timeout=60)
-        assert client.returncode != 0
-        assert not server.local(lfn).exists()
-        assert server.local(f"{lfn}.fail").exists()
+    lfns["missing"] = "/store/missing/a"
+    clients["missing"] = server.copy(lfns["missing"], tmp_path / "missing")
+    for how, lfn in lfns.items():
+        said, _ = clients[how].communicate(timeout=60)
+        assert (clients[how].returncode != 0, NO_SUCH_FILE in said) == (True, True), said
+        # It is remembered: nothing is run for whoever asks again.
+        assert server.copied(lfn, tmp_path / how)[0] != 0
         assert len(server.stages(lfn)) == 1
+        assert [path.name for path in server.local(lfn).parent.iterdir()] == ["a.fail"]
+    fails = {how: server.local(f"{lfn}.fail") for how, lfn in lfns.items()}
+    assert {how for how, fail in fails.items() if fail.stat().st_mtime == 2} == {
+        "vanished",
+        "missing",
+    }
+    # Once the mark is gone, or its time is over, it is tried again.
+    fails["killed"].unlink()
+    code, said = server.copied(lfns["killed"], tmp_path / "killed")
+    assert code == 0, said
+    assert (tmp_path / "killed").read_bytes() == CONTENT
 
 
 def test_clients_see_what_is_in_the_archive_alone(server: StagingXrootd) -> None:
