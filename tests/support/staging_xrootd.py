@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TIMEOUT_S: Final = 60.0
-#: A failure is remembered for longer than any test takes.
-DENY_S: Final = 300
+#: For longer than any test takes.
+LONG_S: Final = 300
 
 CONFIG: Final = """\
 xrd.network nodnr
@@ -52,7 +52,8 @@ exec {bin}/for_xrootd_prepare.py --local {data} --remote {archive} --state {fold
 class StagingXrootd:
     """Enter it to wait until it answers; leave it to end it, and remove its folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, deny_s: int = LONG_S) -> None:
+        """`deny_s` is for how long a failure is remembered."""
         # Not in pytest's own folders, which no other user may enter.
         self.folder = Path(tempfile.mkdtemp(prefix="packhorse-stagecmd-"))
         self.folder.chmod(0o755)
@@ -64,7 +65,7 @@ class StagingXrootd:
             "bin": programs,
             "data": self.data,
             "archive": self.archive,
-            "deny": DENY_S,
+            "deny": deny_s,
         }
         for name, text in (("noted.sh", NOTED), ("prepare.sh", PREPARE)):
             (programs / name).write_text(text.format(**values))
@@ -96,6 +97,12 @@ class StagingXrootd:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         give_away(self.archive)
+
+    def place(self, lfn: str, content: bytes) -> None:
+        """Puts a file where the server keeps its files."""
+        self.local(lfn).parent.mkdir(parents=True, exist_ok=True)
+        self.local(lfn).write_bytes(content)
+        give_away(self.data)
 
     def local(self, lfn: str) -> Path:
         """Where the server keeps a file."""

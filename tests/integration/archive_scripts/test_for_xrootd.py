@@ -93,11 +93,22 @@ def test_every_way_to_fail_is_told_once_and_leaves_no_file(
         "vanished",
         "missing",
     }
-    # Once the mark is gone, or its time is over, it is tried again.
-    fails["killed"].unlink()
-    code, said = server.copied(lfns["killed"], tmp_path / "killed")
-    assert code == 0, said
-    assert (tmp_path / "killed").read_bytes() == CONTENT
+
+
+def test_a_copy_that_was_killed_is_made_once_its_failure_is_forgotten(target: Path) -> None:
+    lfn = "/store/killed/a"
+    with StagingXrootd(deny_s=3) as server:
+        server.put(lfn, CONTENT)
+        server.hold()
+        client = server.copy(lfn, target)
+        server.kill_stage(lfn)
+        eventually(lambda: server.local(f"{lfn}.fail").exists())
+        server.release()
+        client.communicate(timeout=60)
+        eventually(lambda: server.copied(lfn, target)[0] == 0)
+        assert target.read_bytes() == CONTENT
+        assert len(server.stages(lfn)) == 2
+        assert [path.name for path in server.local(lfn).parent.iterdir()] == ["a"]
 
 
 def test_clients_see_what_is_in_the_archive_alone(server: StagingXrootd) -> None:
@@ -147,16 +158,14 @@ def test_prepare_can_be_cancelled(server: StagingXrootd) -> None:
 
 
 def test_a_file_the_archive_does_not_have_is_never_evicted(server: StagingXrootd) -> None:
-    lfn = "/store/only-copy"
-    server.local(lfn).write_bytes(CONTENT)
-    assert server.xrdfs("prepare", "-e", lfn)[0] == 0
-    # Requests are done in turn, so that this one is done when the next one is.
-    server.put("/store/evicted/a", CONTENT)
-    server.local("/store/evicted").mkdir()
-    server.local("/store/evicted/a").write_bytes(CONTENT)
-    assert server.xrdfs("prepare", "-e", "/store/evicted/a")[0] == 0
-    eventually(lambda: not server.local("/store/evicted/a").exists())
-    assert server.local(lfn).read_bytes() == CONTENT
+    only, other = "/store/evicted/only-copy", "/store/evicted/a"
+    server.put(other, CONTENT)
+    for lfn in (only, other):
+        server.place(lfn, CONTENT)
+    # They are looked at in turn, so that the first was spared when the second is gone.
+    assert server.xrdfs("prepare", "-e", only, other)[0] == 0
+    eventually(lambda: not server.local(other).exists())
+    assert server.local(only).read_bytes() == CONTENT
 
 
 @pytest.mark.skipif(bool(lacking()), reason=f"not installed: {lacking()}")
