@@ -21,9 +21,9 @@ SIZE = 100_000
 
 @pytest.fixture
 def site(tmp_path: Path, redirector: FakeRedirector) -> DataSite:
-    """A pool for ten files."""
+    """A pool for ten files. None is inspected, for what is being inspected is open."""
     made = DataSite(tmp_path, redirector)
-    made.node["quota"] = "1MB"
+    made.node |= {"quota": "1MB", "inspect": False}
     return made
 
 
