@@ -27,7 +27,7 @@ def site_with(
     stage = install(SCRIPTS, folder) / "xrootd-stage.sh"
     return Cluster(
         folder,
-        [Node("disk1", extra={"slots": 1})],
+        [Node("disk1", "100GB", extra={"slots": 1})],
         stagecmd=[str(stage)],
         mss={"drives": 1, **mss},
         redirector=redirector or {},
@@ -45,12 +45,15 @@ def shuffled(cluster: Cluster) -> list[str]:
 
 
 def recalled(site: packhorse.Site, lfns: list[str]) -> list[str]:
-    """The files in the order in which they were first given to the node."""
+    """The files in the order in which they were first given to the node.
+
+    Of those that were given at the same moment, nothing tells the order.
+    """
     given = {}
     for lfn in lfns:
         story = site.explain(lfn).story
         given[lfn] = next(line.unix_s for line in story if line.text.startswith("attempt 1 given"))
-    return sorted(lfns, key=lambda lfn: given[lfn])
+    return sorted(lfns, key=lambda lfn: (given[lfn], lfn))
 
 
 def assert_in_tape_order(order: list[str]) -> None:
