@@ -117,13 +117,19 @@ class Clients:
         node.read(lfn, lasts_s, done)
 
     def write(self, lfn: str, size_bytes: int) -> None:
-        """A client asks where to write a file, again and again, until it is sent somewhere."""
-        world, head = self.site.world, self.site.head
+        """A client asks where to write a file, again and again, until it is sent somewhere.
+
+        As a door does, it asks the archive first: what that has, nobody writes anew.
+        """
+        world, head, archive = self.site.world, self.site.head, self.site.archive
         host = world.rng.choice(self.site.nodes).name
         lfn = self.spell(lfn)
 
         def ask() -> None:
-            if head.answers:
+            if archive.find(lfn) is not None:
+                world.tell(f"client: {lfn} is in the archive")
+                return
+            if head.answers and not archive.is_down:
                 try:
                     address = head.head.choose_writer(lfn, size_bytes, host, (), head.now_s())
                 except PackhorseError as error:

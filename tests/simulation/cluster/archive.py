@@ -71,6 +71,9 @@ class Archive:
         self.runs: Counter[str] = Counter()
         #: Whether it answers nobody, and takes nothing.
         self.is_down = False
+        #: What it was left with by store commands that stopped half-way: it tells size and
+        #: checksum of that, so whoever recalls it meanwhile cannot know.
+        self.halves: set[str] = set()
         self._world = world
         self._free_at_s = [0.0] * drives
         self._mounted = [(-1, 0.0)] * drives
@@ -84,6 +87,8 @@ class Archive:
         """A store command writes a file, or half of it, over what there is."""
         size_bytes = file.size_bytes if whole else file.size_bytes // 2
         content = file.content if whole else f"half of {file.content}"
+        if not whole:
+            self.halves.add(content)
         self.tapes[file.lfn] = Tape(file.lfn, size_bytes, stored=content)
 
     def begin_run(self, lfn: str) -> tuple[Run, float]:

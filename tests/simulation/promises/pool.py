@@ -47,7 +47,9 @@ class PurgeSparesWhatIsNeeded(Promise):
         if node.node.staging.is_staging(lfn) or lfn in node.written():
             return "in flight"
         file, tape = node.disk.files.get(lfn), node.archive.find(lfn)
-        if file is not None and (tape is None or file.content != tape.content):
+        if file is None or file.content in node.archive.halves:
+            return ""
+        if tape is None or file.content != tape.content:
             return "not in the archive"
         return ""
 

@@ -18,9 +18,9 @@ TOLD_S = 1.0
 
 
 def is_right(node: DiskNode, lfn: str, content: str) -> bool:
-    """Whether a content is the archive's, or what a client has written whole."""
+    """Whether a content is the archive's, or was, or is what a client has written whole."""
     tape = node.archive.find(lfn)
-    if tape is not None and content == tape.content:
+    if (tape is not None and content == tape.content) or content in node.archive.halves:
         return True
     return content.startswith(f"{lfn} by ")
 
