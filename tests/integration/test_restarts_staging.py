@@ -156,8 +156,9 @@ def test_why_a_file_has_gone_is_known_after_the_redirector_was_killed(desk: Stag
     )  # fmt: skip
     with desk.only_on("n1"):
         desk.site.stage([old, evicted]).wait(PATIENCE_S)
-        desk.site.evict(evicted)
-        desk.site.evict(old, soft=True)
+        # It stays while it is inspected, for it is open then.
+        eventually(lambda: not desk.site.evict(evicted).refused)
+        assert not desk.site.evict(old, soft=True).refused
         assert desk.site.locate(old)[0].state is FileState.ONLINE
         desk.site.stage(new).wait(PATIENCE_S)
     purged = "dropped by n1: purged by policy lru to free"
