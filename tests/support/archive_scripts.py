@@ -14,7 +14,6 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
-from urllib.parse import quote
 
 from common.command.environment import command_environment
 from packhorse.scripts import find_kind
@@ -306,8 +305,3 @@ def is_installed(kind: str) -> bool:
     if kind == "xrootd":
         return all(shutil.which(name) for name in ("xrootd", "xrdcp", "xrdfs"))
     return True
-
-
-def encoded(path: str) -> str:
-    """A path as it stands in an HTTP request."""
-    return quote(path)

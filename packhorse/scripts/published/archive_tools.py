@@ -12,7 +12,6 @@ import shutil
 import sys
 import time
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -77,6 +76,8 @@ def say(answer: Answer) -> None:
 
 def each(files: Sequence[Answer], do: Callable[[Answer], Answer]) -> Iterator[Answer]:
     """What `do` answers of every file, several at a time, or how it failed."""
+    # A script that stages one file need not wait for what this loads.
+    from concurrent import futures
 
     def answer(file: Answer) -> Answer:
         try:
@@ -84,7 +85,7 @@ def each(files: Sequence[Answer], do: Callable[[Answer], Answer]) -> Iterator[An
         except Failed as failed:
             return refusal(file, failed)
 
-    with ThreadPoolExecutor(AT_A_TIME) as threads:
+    with futures.ThreadPoolExecutor(AT_A_TIME) as threads:
         yield from threads.map(answer, files)
 
 

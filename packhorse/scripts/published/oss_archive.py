@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -70,10 +69,12 @@ class OssArchive(Archive):
 
     def entries(self, name: str) -> Iterator[Answer]:
         """`dlist` gives names alone, so every one is asked about."""
+        from concurrent import futures
+
         if self.stat(name).get("type") != "dir":
             raise Failed(Exit.NOT_FOUND, f"{name} is not a directory")
         names = self._ask("dlist", name)
-        with ThreadPoolExecutor(AT_A_TIME) as threads:
+        with futures.ThreadPoolExecutor(AT_A_TIME) as threads:
             answers = threads.map(self._look, [f"{name.rstrip('/')}/{entry}" for entry in names])
             for entry, answer in zip(names, answers, strict=True):
                 if answer is not None:
