@@ -167,6 +167,10 @@ class Laboratory:
         for node in self.site.nodes:
             if not node.alive or node.is_frozen or not node.link.is_quiet or node.has_to_store:
                 return False
+        # The head has damaged files brought again of its own accord.
+        status = head.head.status(head.now_s())
+        if status.recalls_queued or status.recalls_running:
+            return False
         keys = {one.idempotency_key for one in head.database.requests.values()}
         return self.clients.keys <= keys and not head.unfinished()
 
@@ -190,6 +194,7 @@ class Laboratory:
             for _ in self.site.nodes:
                 self.clients.read(lfn, 0.1)
         world.run(until_s=world.elapsed_s + settling_s)
+        world.run(until_s=world.elapsed_s + PATIENCE_S, enough=enough)
         self.watch.check_at_peace()
 
 
