@@ -72,9 +72,19 @@ class StuckIsReported(Promise):
         nodes = [line for line in lines if line.startswith(("node ", "no recall is started"))]
         queued = [line for line in lines if "queued for" in line or "held for" in line]
         for lfn in silent:
+            if self._was_given_up_lately(lfn):
+                continue
             named = any(line.startswith(f"{lfn}:") for line in lines)
             if not named and not nodes and len(queued) < 20:
                 raise self.broken(f"{lfn} makes no progress, and nobody says so: {lines}", lfn)
+
+    def _was_given_up_lately(self, lfn: str) -> bool:
+        """Whether the head took a run from a node of late: nobody has sent it word of that."""
+        head = self.site.head
+        now_s = head.now_s()
+        story = head.head.explain(lfn, now_s).story
+        runs_s = [line.unix_s for line in story if line.text.startswith("attempt ")]
+        return bool(runs_s) and now_s - runs_s[-1] < self._limit_s
 
     def _waiting(self) -> set[str]:
         database = self.site.head.database
