@@ -16,6 +16,7 @@ help:
 	@echo 'make simulate  clusters under faults, SEEDS=1000 of them from SEED0=0 on; SEEDS=1 tells the story'
 	@echo 'make soak    kill -9 at 200 random moments, SIGSTOP, full and read-only disks; half an hour'
 	@echo 'make bench   measurements, as ratios to peers in the same run'
+	@echo 'make bench-packets SEEDS=10 SEED0=1   makespans of a simulated cluster over the bound'
 	@echo 'make docs    the generated pages of docs/'
 	@echo 'make protos  the stubs of protos/, from the .proto files'
 
@@ -55,6 +56,9 @@ simulate: $(READY)
 SOAK ?= --kills 200 --freeze 60 --lease 30
 soak: $(READY)
 	unshare --user --map-root-user --mount $(BIN)/python -m tests.soak $(SOAK)
+bench-packets: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
+	@$(BIN)/python -m benchmarks.makespan $(or $(SEEDS),10) $(or $(SEED0),1)
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench

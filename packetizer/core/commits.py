@@ -91,7 +91,8 @@ class Commits:
         for lease, busy_s in zip(mine, commit.busy_s, strict=True):
             lease.is_committing = True
             lease.node.was_read(lease.leased_s)
-            crew.measured(seat, lease.stop - lease.start, busy_s)
+            shelf = self._handout.shelf_of(lease.node)
+            crew.measured(seat, lease.stop - lease.start, busy_s, shelf)
         keep = KeepCommit(
             self._session_id,
             worker.name,

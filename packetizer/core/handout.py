@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from packetizer.core.how_much import HowMuch
     from packetizer.core.leases import LeaseIds
     from packetizer.core.nodes import Node
-    from packetizer.core.shelves import Shelves
+    from packetizer.core.shelves import Shelf, Shelves
     from packetizer.core.where import Where
     from packetizer.core.workers import Crew, Seat, Worker
 
@@ -65,6 +65,10 @@ class Handout:
     def has_work(self) -> bool:
         """Whether there is anything to lease, to the right worker at least."""
         return bool(self._shelves.free_entries or self.returns.ready)
+
+    def shelf_of(self, node: Node) -> Shelf | None:
+        """The shelf of a data server, if it ever had one."""
+        return self._shelves.get(node)
 
     def is_emptying(self, worker: Worker) -> bool:
         """Whether the worker gets nothing until it holds nothing, to then get a suspect."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from packetizer.core.how_much import ByTime, Fixed
-from packetizer.core.where import NearestFirst
+from packetizer.core.where import DoneTogether
 from packetizer.core.window import ShareOfSpace
 
 if TYPE_CHECKING:
@@ -39,5 +39,5 @@ def standard_policies(
         return Fixed(spec.packet_entries) if spec.packet_entries else ByTime(packet_time_s)
 
     return Policies(
-        NearestFirst(nodes, locality_wait_s), how_much, ShareOfSpace(window), packet_time_s
+        DoneTogether(nodes, locality_wait_s), how_much, ShareOfSpace(window), packet_time_s
     )

@@ -51,13 +51,17 @@ class Worker:
 class Seat:
     """A worker's place at one session: its speed there, and the file it is on."""
 
-    __slots__ = ("dry_since_s", "file", "rate", "shelf", "worker")
+    __slots__ = ("dry_since_s", "file", "is_guest", "rate", "rate_at_home", "shelf", "worker")
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.rate = Rate()
+        #: The same, of what it read on its own host.
+        self.rate_at_home = Rate()
         self.file: WorkFile | None = None
         self.shelf: Shelf | None = None
+        #: Whether that shelf is another host's.
+        self.is_guest = False
         #: Since when there was no local work for it; None while there was.
         self.dry_since_s: float | None = None
 
@@ -65,11 +69,51 @@ class Seat:
         """Goes to a file, read from the data server of a shelf; None leaves."""
         self.file = file
         if shelf is not self.shelf:
-            if self.shelf is not None:
-                self.shelf.readers -= 1
-            if shelf is not None:
-                shelf.readers += 1
+            self._leave()
             self.shelf = shelf
+            if shelf is not None:
+                self.is_guest = not self._is_home(shelf)
+                shelf.readers += 1
+                shelf.guests += self.is_guest
+                self._count_rate(shelf, 1)
+
+    def measured(self, entries: int, busy_s: float, shelf: Shelf | None) -> float:
+        """Has done a packet from a shelf (None: it is not known any more); by how much its
+        rate has changed."""
+        before = self.rate.per_s
+        if self.shelf is not None:
+            self._count_rate(self.shelf, -1)
+        self.rate.measured(entries, busy_s)
+        if self.shelf is not None:
+            self._count_rate(self.shelf, 1)
+        if shelf is not None and busy_s > 0.0:
+            if self._is_home(shelf):
+                self.rate_at_home.measured(entries, busy_s)
+            elif self.rate_at_home.per_s:
+                shelf.was_read_by_guest(entries / busy_s / self.rate_at_home.per_s)
+        return self.rate.per_s - before
+
+    def _leave(self) -> None:
+        shelf = self.shelf
+        if shelf is None:
+            return
+        self._count_rate(shelf, -1)
+        shelf.readers -= 1
+        shelf.guests -= self.is_guest
+        if not shelf.readers:
+            shelf.readers_rate = 0.0  # without what rounding has left
+        if not shelf.guests:
+            # What the last one found says nothing about who comes when it has gone.
+            shelf.ease = 1.0
+
+    def _is_home(self, shelf: Shelf) -> bool:
+        return bool(self.worker.host) and shelf.node.host == self.worker.host
+
+    def _count_rate(self, shelf: Shelf, step: int) -> None:
+        if self.rate.per_s:
+            shelf.readers_rate += step * self.rate.per_s
+        else:
+            shelf.unmeasured += step
 
 
 class Crew:
@@ -110,11 +154,11 @@ class Crew:
         if not self._measured:
             self._sum_of_rates = 0.0
 
-    def measured(self, seat: Seat, entries: int, busy_s: float) -> None:
-        """The worker has done a packet."""
+    def measured(self, seat: Seat, entries: int, busy_s: float, shelf: Shelf | None) -> None:
+        """The worker has done a packet, from this shelf if it is still known."""
         before = seat.rate.per_s
-        seat.rate.measured(entries, busy_s)
-        self._add(seat, seat.rate.per_s - before, 1 if seat.rate.per_s and not before else 0)
+        more = seat.measured(entries, busy_s, shelf)
+        self._add(seat, more, 1 if seat.rate.per_s and not before else 0)
 
     @property
     def typical_rate(self) -> float:

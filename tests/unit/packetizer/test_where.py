@@ -66,13 +66,109 @@ def test_a_worker_stays_with_its_file(world: DeskWorld) -> None:
     for number in range(3):
         world.online(number, "n1")
     world.join("a", want=1)
-    world.join("b", want=1)
-    # Both on the file that was begun, so that it is finished and can be released.
-    assert world.hands["a"][0].file is world.hands["b"][0].file
-    world.commit("a", want=1)
     first = world.hands["a"][0].file
     world.commit("a", want=1)
     assert world.hands["a"][0].file is first
+
+
+def test_with_files_to_come_those_that_are_begun_are_finished_first(world: DeskWorld) -> None:
+    world.open(4, packet_entries=50)
+    for number in range(3):
+        world.online(number, "n1")
+    world.join("a", want=1)
+    world.join("b", want=1)
+    assert world.hands["a"][0].file is world.hands["b"][0].file
+
+
+def test_with_nothing_to_come_each_begins_a_file_of_its_own(world: DeskWorld) -> None:
+    world.open(3, packet_entries=50)
+    for number in range(3):
+        world.online(number, "n1")
+    for name in ("a", "b", "c", "d"):
+        world.join(name, want=1)
+    files = [world.hands[name][0].file for name in "abcd"]
+    assert len(set(files)) == 3
+
+
+# --- leaving home ------------------------------------------------------------------
+
+
+def at_unlike_hosts(world: DeskWorld, *, much: int = 10_000) -> None:
+    """Little on one host and much on another; two workers that do 100 entries a second."""
+    world.open(20, packet_entries=100)
+    for number in range(10):
+        world.online(number, "n1", entries=100)
+        world.online(10 + number, "n2", entries=much // 10)
+    world.join("a", "h1", want=1)
+    world.join("b", "h2", want=1)
+
+
+def work(world: DeskWorld, packets: int, *, slow: str = "", busy_s: float = 1.0) -> None:
+    """Both do so many packets; reading from the data server `slow` takes the guests longer."""
+    for _ in range(packets):
+        world.later(1.0)
+        for name in ("a", "b"):
+            (lease,) = world.hands[name]
+            is_slow = lease.node.name == slow and not lease.is_local
+            world.commit(name, want=1, busy_s=busy_s if is_slow else 1.0)
+
+
+def test_a_worker_leaves_home_when_others_will_be_busy_for_much_longer(world: DeskWorld) -> None:
+    at_unlike_hosts(world)
+    assert world.hands["a"][0].is_local, "as long as nobody knows how fast anybody is"
+    work(world, 1)
+    assert world.hands["a"][0].node.name == "n2"
+    assert world.hands["b"][0].node.name == "n2"
+
+
+def test_it_stays_when_all_will_be_done_at_about_the_same_time(world: DeskWorld) -> None:
+    at_unlike_hosts(world, much=1000)
+    for _ in range(5):
+        work(world, 1)
+        assert world.hands["a"][0].is_local
+
+
+def test_it_comes_home_when_that_would_be_done_last(world: DeskWorld) -> None:
+    at_unlike_hosts(world, much=2000)
+    work(world, 1)
+    assert not world.hands["a"][0].is_local
+    lasted = 0
+    while not world.hands["a"][0].is_local:
+        lasted += 1
+        assert lasted < 15, "it never came home"
+        work(world, 1)
+    there = world.desk.nodes.node("n2")
+    assert any(lease.node is there for lease in world.hands["b"]), "which had work left"
+
+
+def test_nobody_leaves_home_for_a_server_that_gives_all_it_can(world: DeskWorld) -> None:
+    at_unlike_hosts(world)
+    work(world, 1)
+    assert not world.hands["a"][0].is_local
+    # It gets a tenth of what it had at home, for as long as its file lasts …
+    work(world, 9, slow="n2", busy_s=10.0)
+    assert world.hands["a"][0].node.name == "n2"
+    work(world, 1, slow="n2", busy_s=10.0)
+    # … and then goes home, although the other one has much more left.
+    assert world.hands["a"][0].is_local
+
+
+def test_of_files_with_several_holders_those_come_first_that_others_cannot_help_with(
+    world: DeskWorld,
+) -> None:
+    world.nodes(NodeSeen("n3", "h3"))
+    world.open(6, packet_entries=100)
+    for number in (3, 4, 5):
+        world.online(number, "n2", entries=150)
+    world.online(0, "n1", "n3", entries=100)
+    world.online(1, "n1", "n3", entries=100)
+    world.online(2, "n1", "n2", entries=100)
+    world.join("a", "h1", want=1)
+    world.join("b", "h2", want=1)
+    world.join("c", "h3", want=1)
+    world.later(1.0)
+    world.commit("a", want=1, busy_s=1.0)
+    assert world.hands["a"][0].file.lfn == lfn(2), "its other holder has most to do"
 
 
 def test_remote_work_is_taken_from_where_most_is_left_for_each_reader(world: DeskWorld) -> None:
