@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help setup clients demo test lint fuzz simulate soak bench protos docs clean
+.PHONY: help setup clients demo test lint fuzz simulate soak bench bench-packets protos docs clean
 
 help:
 	@echo 'make demo    the main job, end to end, in about a minute'
