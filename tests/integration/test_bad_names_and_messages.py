@@ -80,6 +80,8 @@ CONTENT_WITH_NOTHING = {
     "Cluster.Status",
     "Cluster.PlanPurge",
     "Cluster.ListRecalls",
+    "Cluster.ListStores",
+    "Cluster.StoreNow",
     "Packetizer.ListSessions",
 }
 

@@ -158,8 +158,9 @@ def stock_xrootd(site: Path) -> Iterator[None]:
     (own / "xrootd.cfg").write_text(text)
     for folder in (site.parent, *site.parent.parents):
         # Whoever runs the server must get at the pool.
-        if folder.is_relative_to(tempfile.gettempdir()):
-            folder.chmod(folder.stat().st_mode | 0o055)
+        mode = folder.stat().st_mode
+        if folder.is_relative_to(tempfile.gettempdir()) and mode & 0o055 != 0o055:
+            folder.chmod(mode | 0o055)
     give_away(own)
     daemons = StockDaemons()
     daemons.start("pool", "xrootd", own / "xrootd.cfg")

@@ -255,11 +255,12 @@ async def test_stopping_ends_the_child_and_tells_who_waits(
     inspector = Inspector(time_limit_s=60, command=ODD_CHILD)
     await inspector.start()
     await inspected(inspector, root_file("good"))
-    waiting = [
-        asyncio.create_task(inspected(inspector, root_file(name))) for name in ("hang", "good")
-    ]
-    while inspector.waiting < 2:  # noqa: ASYNC110 -- the files are looked at in threads
-        await asyncio.sleep(0.01)
+    waiting = []
+    # One after the other: the second must find the child busy with the first.
+    for name in ("hang", "good"):
+        waiting.append(asyncio.create_task(inspected(inspector, root_file(name))))
+        while inspector.waiting < len(waiting):  # noqa: ASYNC110 -- a thread looks at the file
+            await asyncio.sleep(0.01)
     await inspector.stop()
     assert children() == set()
     for task in waiting:

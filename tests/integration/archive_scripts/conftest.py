@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
-    """One S3 server for all tests."""
+    """One S3 server for all tests of a module: those of others count their child processes."""
     pytest.importorskip("boto3", reason="no boto3 here")
     pytest.importorskip("moto", reason="no moto here")
     with MotoServer(tmp_path_factory.mktemp("moto")) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def xrootd() -> Iterator[WritableXrootd]:
-    """One XRootD server for all tests."""
+    """One XRootD server for all tests of a module."""
     if not is_installed("xrootd"):
         pytest.skip("no XRootD here")
     with WritableXrootd() as server:

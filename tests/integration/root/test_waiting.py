@@ -9,11 +9,11 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from packhorse.scripts.kinds import PUBLISHED
 from tests.support.cluster import Cluster, Node, free_port, running, until_joined
 from tests.support.patience import eventually
 from tests.support.root_client import RootClient, open_to_read, redirect_of
@@ -26,12 +26,12 @@ from xroot.protocol import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(shutil.which("xrdcp") is None, reason="xrdcp is not installed")
 
 TIMEOUT_S = 60.0
-EXAMPLES = Path(__file__).parents[3] / "examples"
-LISTCMD = [sys.executable, str(EXAMPLES / "scripts" / "list.py"), "{source}"]
+LISTCMD = [sys.executable, str(PUBLISHED / "mounted_archive.py"), "list", "{source}"]
 
 
 @dataclass
